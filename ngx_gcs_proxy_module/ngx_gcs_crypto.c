@@ -1,0 +1,280 @@
+
+/*
+ * Copyright (C) the ngx_gcs_proxy_module authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/rsa.h>
+#include <openssl/x509.h>
+
+#include "ngx_gcs_crypto.h"
+
+
+/* no RSA key in PEM is ever that large, bytes */
+#define NGX_GCS_CRYPTO_PEM_MAX   65536
+
+/* shorter keys are no keys any more, bits */
+#define NGX_GCS_CRYPTO_KEY_MIN   1024
+
+
+static EVP_PKEY *ngx_gcs_crypto_read_key(ngx_str_t *pem, char **err);
+static int ngx_gcs_crypto_password(char *buf, int size, int rwflag, void *u);
+static void ngx_gcs_crypto_free_key(void *data);
+static char *ngx_gcs_crypto_check_key(ngx_pool_t *pool, EVP_PKEY *key);
+static ngx_int_t ngx_gcs_crypto_verify(EVP_PKEY *key, ngx_str_t *text,
+    ngx_str_t *sig);
+
+
+EVP_PKEY *
+ngx_gcs_crypto_load_key(ngx_pool_t *pool, ngx_str_t *pem, char **err)
+{
+    EVP_PKEY            *key;
+    ngx_pool_cleanup_t  *cln;
+
+    /* first, so that there is no key that nobody frees */
+
+    cln = ngx_pool_cleanup_add(pool, 0);
+    if (cln == NULL) {
+        *err = "no memory";
+        return NULL;
+    }
+
+    key = ngx_gcs_crypto_read_key(pem, err);
+    ERR_clear_error();
+
+    if (key == NULL) {
+        return NULL;
+    }
+
+    cln->handler = ngx_gcs_crypto_free_key;
+    cln->data = key;
+
+    *err = ngx_gcs_crypto_check_key(pool, key);
+    ERR_clear_error();
+
+    if (*err != NULL) {
+        return NULL;
+    }
+
+    return key;
+}
+
+
+static EVP_PKEY *
+ngx_gcs_crypto_read_key(ngx_str_t *pem, char **err)
+{
+    BIO         *bio;
+    EVP_PKEY    *key;
+    ngx_uint_t   encrypted;
+
+    if (pem->len == 0) {
+        *err = "the key is empty";
+        return NULL;
+    }
+
+    if (pem->len > NGX_GCS_CRYPTO_PEM_MAX) {
+        *err = "the key is too large";
+        return NULL;
+    }
+
+    bio = BIO_new_mem_buf(pem->data, (int) pem->len);
+    if (bio == NULL) {
+        *err = "no memory";
+        return NULL;
+    }
+
+    encrypted = 0;
+
+    key = PEM_read_bio_PrivateKey(bio, NULL, ngx_gcs_crypto_password,
+                                  &encrypted);
+    BIO_free(bio);
+
+    if (key == NULL) {
+        *err = encrypted ? "the key is encrypted"
+                         : "there is no valid private key in PEM";
+    }
+
+    return key;
+}
+
+
+/* keeps OpenSSL from asking for a password at the terminal */
+
+static int
+ngx_gcs_crypto_password(char *buf, int size, int rwflag, void *u)
+{
+    ngx_uint_t  *encrypted = u;
+
+    *encrypted = 1;
+
+    return -1;
+}
+
+
+static void
+ngx_gcs_crypto_free_key(void *data)
+{
+    EVP_PKEY_free(data);
+}
+
+
+static char *
+ngx_gcs_crypto_check_key(ngx_pool_t *pool, EVP_PKEY *key)
+{
+    ngx_str_t         sig;
+    static ngx_str_t  text = ngx_string("ngx_gcs_proxy_module");
+
+    if (EVP_PKEY_base_id(key) != EVP_PKEY_RSA) {
+        return "the key is not an RSA key";
+    }
+
+    if (EVP_PKEY_bits(key) < NGX_GCS_CRYPTO_KEY_MIN) {
+        return "the key is too short";
+    }
+
+    /*
+     * A key with a damaged number parses well but signs badly; a trial is a
+     * hundred times cheaper than EVP_PKEY_check() and its tests of primality.
+     */
+
+    if (ngx_gcs_crypto_sign(pool, key, &text, &sig) != NGX_OK
+        || ngx_gcs_crypto_verify(key, &text, &sig) != NGX_OK)
+    {
+        return "the key is damaged, it makes no valid signature";
+    }
+
+    return NULL;
+}
+
+
+ngx_int_t
+ngx_gcs_crypto_sign(ngx_pool_t *pool, EVP_PKEY *key, ngx_str_t *text,
+    ngx_str_t *sig)
+{
+    int            size;
+    size_t         len;
+    ngx_int_t      rc;
+    EVP_MD_CTX    *md;
+    EVP_PKEY_CTX  *ctx;
+
+    rc = NGX_ERROR;
+
+    md = EVP_MD_CTX_new();
+    if (md == NULL) {
+        goto done;
+    }
+
+    size = EVP_PKEY_size(key);
+    if (size <= 0) {
+        goto done;
+    }
+
+    sig->data = ngx_pnalloc(pool, size);
+    if (sig->data == NULL) {
+        goto done;
+    }
+
+    len = size;
+
+    /* the context belongs to md */
+
+    if (EVP_DigestSignInit(md, &ctx, EVP_sha256(), NULL, key) <= 0
+        || EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PADDING) <= 0
+        || EVP_DigestSign(md, sig->data, &len, text->data, text->len) <= 0)
+    {
+        goto done;
+    }
+
+    sig->len = len;
+    rc = NGX_OK;
+
+done:
+
+    EVP_MD_CTX_free(md);
+    ERR_clear_error();
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_gcs_crypto_verify(EVP_PKEY *key, ngx_str_t *text, ngx_str_t *sig)
+{
+    ngx_int_t      rc;
+    EVP_MD_CTX    *md;
+    EVP_PKEY_CTX  *ctx;
+
+    rc = NGX_ERROR;
+
+    md = EVP_MD_CTX_new();
+    if (md == NULL) {
+        goto done;
+    }
+
+    if (EVP_DigestVerifyInit(md, &ctx, EVP_sha256(), NULL, key) <= 0
+        || EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PADDING) <= 0
+        || EVP_DigestVerify(md, sig->data, sig->len, text->data, text->len)
+           != 1)
+    {
+        goto done;
+    }
+
+    rc = NGX_OK;
+
+done:
+
+    EVP_MD_CTX_free(md);
+    ERR_clear_error();
+
+    return rc;
+}
+
+
+ngx_int_t
+ngx_gcs_crypto_sha256(ngx_str_t *text, u_char *digest)
+{
+    int  rc;
+
+    rc = EVP_Digest(text->data, text->len, digest, NULL, EVP_sha256(), NULL);
+    ERR_clear_error();
+
+    return rc == 1 ? NGX_OK : NGX_ERROR;
+}
+
+
+ngx_int_t
+ngx_gcs_crypto_public_key(ngx_pool_t *pool, EVP_PKEY *key, ngx_str_t *der)
+{
+    int      len;
+    u_char  *p;
+
+    p = NULL;
+
+    len = i2d_PUBKEY(key, &p);
+    ERR_clear_error();
+
+    if (len <= 0) {
+        return NGX_ERROR;
+    }
+
+    der->data = ngx_pnalloc(pool, len);
+
+    if (der->data == NULL) {
+        OPENSSL_free(p);
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(der->data, p, len);
+    der->len = len;
+
+    OPENSSL_free(p);
+
+    return NGX_OK;
+}

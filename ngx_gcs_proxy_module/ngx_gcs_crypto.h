@@ -1,0 +1,44 @@
+
+/*
+ * Copyright (C) the ngx_gcs_proxy_module authors
+ */
+
+
+#ifndef _NGX_GCS_CRYPTO_H_INCLUDED_
+#define _NGX_GCS_CRYPTO_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include <openssl/evp.h>
+
+
+#define NGX_GCS_SHA256_LEN  32
+
+
+/*
+ * Loads an RSA private key in PEM, PKCS#8 or PKCS#1, never encrypted.  The
+ * key belongs to pool: a cleanup of it frees the key.  Returns NULL and a
+ * constant string in *err that says what is wrong and quotes nothing of the
+ * key.  No function of this file leaves an entry in OpenSSL's error queue.
+ */
+EVP_PKEY *ngx_gcs_crypto_load_key(ngx_pool_t *pool, ngx_str_t *pem,
+    char **err);
+
+/*
+ * Signs text with RSASSA-PKCS1-v1_5 and SHA-256 (RFC 8017, 8.2); sig is
+ * allocated from pool.
+ */
+ngx_int_t ngx_gcs_crypto_sign(ngx_pool_t *pool, EVP_PKEY *key,
+    ngx_str_t *text, ngx_str_t *sig);
+
+/* SHA-256 of text into NGX_GCS_SHA256_LEN bytes at digest */
+ngx_int_t ngx_gcs_crypto_sha256(ngx_str_t *text, u_char *digest);
+
+/* the public half of key as SubjectPublicKeyInfo in DER, from pool */
+ngx_int_t ngx_gcs_crypto_public_key(ngx_pool_t *pool, EVP_PKEY *key,
+    ngx_str_t *der);
+
+
+#endif /* _NGX_GCS_CRYPTO_H_INCLUDED_ */
