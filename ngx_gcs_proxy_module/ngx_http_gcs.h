@@ -1,0 +1,360 @@
+
+/*
+ * Copyright (C) the ngx_gcs_proxy_module authors
+ */
+
+
+#ifndef _NGX_HTTP_GCS_H_INCLUDED_
+#define _NGX_HTTP_GCS_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_gcs_credentials.h"
+#include "ngx_gcs_escape.h"
+#include "ngx_gcs_fetch.h"
+#include "ngx_gcs_object.h"
+#include "ngx_gcs_token.h"
+
+
+#if !(NGX_HTTP_SSL)
+#error "ngx_gcs_proxy_module needs nginx built with http_ssl_module"
+#endif
+
+
+#define NGX_HTTP_GCS_READ   (NGX_HTTP_GET|NGX_HTTP_HEAD)
+#define NGX_HTTP_GCS_WRITE  (NGX_HTTP_PUT|NGX_HTTP_DELETE)
+
+
+/* who asks: a credential, or nobody in particular */
+
+typedef struct {
+    ngx_str_t                    name;
+    ngx_gcs_credentials_t        cred;
+    ngx_gcs_fetch_conf_t         fetch;
+    ngx_str_t                    scope;      /* as configured, or empty */
+    ngx_gcs_token_t             *token;      /* NULL: sends nothing */
+} ngx_http_gcs_identity_t;
+
+
+/* "gcs_endpoint", as written */
+
+typedef struct {
+    ngx_str_t                    name;       /* a host or an upstream */
+    ngx_str_t                    host;       /* of "Host"; with the port */
+    ngx_str_t                    sni;        /* the same without it */
+    in_port_t                    port;       /* 0: not written */
+    unsigned                     tls:1;
+} ngx_http_gcs_address_t;
+
+
+/*
+ * An endpoint in use: one for each (address, verification, CA file, number of
+ * connections kept), so that locations share connections and TLS sessions
+ * exactly when they would trust each other's.
+ */
+
+typedef struct {
+    ngx_http_gcs_address_t       address;
+    ngx_flag_t                   verify;
+    ngx_str_t                    ca;
+    ngx_uint_t                   keepalive;
+
+    ngx_str_t                    upstream;   /* the name of the upstream */
+    ngx_ssl_t                   *ssl;
+} ngx_http_gcs_endpoint_t;
+
+
+typedef struct {
+    ngx_str_t                    name;       /* "x-goog-..." */
+    ngx_http_complex_value_t     value;
+    ngx_str_t                    source;     /* the value as written */
+} ngx_http_gcs_header_t;
+
+
+typedef struct {
+    ngx_array_t                  identities; /* ngx_http_gcs_identity_t * */
+    ngx_array_t                  endpoints;  /* ngx_http_gcs_endpoint_t * */
+    ngx_gcs_token_store_t        tokens;
+
+    ngx_int_t                    slice_range;  /* variable's index */
+    unsigned                     gunzip:1;   /* nginx can decompress */
+    unsigned                     enabled:1;  /* some location uses us */
+} ngx_http_gcs_main_conf_t;
+
+
+/* of an upstream: what our wrapper around its balancer calls */
+
+typedef struct {
+    ngx_http_upstream_init_pt        original_init_upstream;
+    ngx_http_upstream_init_peer_pt   original_init_peer;
+} ngx_http_gcs_srv_conf_t;
+
+
+typedef struct ngx_http_gcs_loc_conf_s  ngx_http_gcs_loc_conf_t;
+
+struct ngx_http_gcs_loc_conf_s {
+    /* "gcs_pass": a value with variables, or a bucket and a prefix */
+    ngx_http_complex_value_t    *pass;
+    ngx_gcs_object_t             target;
+    ngx_str_t                    location;   /* what it replaces of a URI */
+    ngx_str_t                   *file;       /* where it is written */
+    ngx_uint_t                   line;
+
+    ngx_http_complex_value_t    *object;     /* "gcs_object" */
+
+    ngx_http_complex_value_t    *auth;
+    ngx_http_gcs_identity_t     *identity;   /* NULL: auth has variables */
+
+    ngx_http_gcs_address_t      *address;
+    ngx_flag_t                   ssl_verify;
+    ngx_str_t                    ssl_trusted_certificate;
+    ngx_uint_t                   keepalive;
+
+    ngx_uint_t                   methods;    /* bits NGX_HTTP_GET, ... */
+    ngx_str_t                    allow;      /* the same as a header value */
+    ngx_array_t                 *buckets;    /* of ngx_gcs_object_t */
+
+    ngx_http_complex_value_t    *user_project;
+    ngx_str_t                    user_project_source;
+    ngx_array_t                 *headers;    /* of ngx_http_gcs_header_t */
+
+    ngx_msec_t                   token_timeout;
+    ngx_flag_t                   nosniff;
+    ngx_flag_t                   sandbox;
+
+    /* the stock proxy of this location */
+    ngx_http_upstream_conf_t    *proxy;
+    void                       **loc_conf;   /* of all modules, here */
+    ngx_http_gcs_loc_conf_t     *parent;
+    ngx_http_handler_pt          proxy_handler;
+    ngx_http_gcs_endpoint_t     *endpoint;
+    ngx_str_t                    cache_key;  /* the user's, as written */
+
+    unsigned                     http2:1;    /* to the upstream */
+    unsigned                     passing:1;  /* gcs_pass is in effect */
+    unsigned                     waiting:1;  /* variables: wait for a token */
+};
+
+
+/* where a request to GCS stands, for the wrapper around the upstream */
+
+typedef enum {
+    NGX_HTTP_GCS_HEADER = 0,      /* reading the response header */
+    NGX_HTTP_GCS_BODY,            /* reading the body of an error */
+    NGX_HTTP_GCS_HOLD,            /* waiting for a token or a timer */
+    NGX_HTTP_GCS_RESUME           /* the wait is over */
+} ngx_http_gcs_step_e;
+
+
+typedef struct {
+    ngx_http_request_t          *request;
+    ngx_http_gcs_identity_t     *identity;
+
+    ngx_gcs_object_t             object;
+    ngx_str_t                    uri;        /* escaped "/bucket/object" */
+    ngx_str_t                    error;      /* "$gcs_error" */
+    ngx_str_t                    details;    /* the same in words */
+
+    ngx_gcs_token_waiter_t       waiter;
+    ngx_uint_t                   generation; /* of the token sent */
+
+    /* what stood in r->headers_out before the proxy ran */
+    ngx_list_part_t             *part;
+    ngx_uint_t                   nelts;
+
+    /* the wrapper around the upstream */
+    ngx_http_gcs_step_e          step;
+    ngx_uint_t                   status;     /* of GCS */
+    ngx_uint_t                   result;     /* of the wait: 0 is retry */
+    ngx_uint_t                   attempts;
+    ngx_event_t                  timer;
+    ngx_recv_pt                  recv;
+    void                       **loc_conf;
+    ngx_table_elt_t             *header;     /* added for an error */
+
+    ngx_http_upstream_srv_conf_t     *us;
+    void                             *peer_data;
+    ngx_event_get_peer_pt             get;
+    ngx_event_free_peer_pt            free;
+    ngx_event_set_peer_session_pt     set_session;
+    ngx_event_save_peer_session_pt    save_session;
+
+    ngx_int_t                  (*process_header)(ngx_http_request_t *r);
+    ngx_int_t                  (*reinit_request)(ngx_http_request_t *r);
+    void                       (*finalize_request)(ngx_http_request_t *r,
+                                                   ngx_int_t rc);
+
+    unsigned                     addressed:1;
+    unsigned                     settled:1;  /* no rewrite can follow */
+    unsigned                     quiet:1;    /* a variable asks */
+    unsigned                     passed:1;   /* the proxy has been run */
+    unsigned                     pending:1;  /* sent without a token */
+    unsigned                     retry:1;
+    unsigned                     reauthorized:1;
+    unsigned                     ranged:1;   /* the client's Range was sent */
+    unsigned                     no_range:1; /* ... must not be sent again */
+} ngx_http_gcs_ctx_t;
+
+
+extern ngx_module_t  ngx_http_gcs_proxy_module;
+extern ngx_module_t  ngx_http_gcs_filter_module;
+
+/* of nginx, which has no header for it before 1.29.4 */
+extern ngx_module_t  ngx_http_proxy_module;
+
+
+/* ngx_http_gcs_module.c */
+
+/*
+ * Logs text at level emerg with the place of the location's "gcs_pass", for
+ * faults that are found when the whole configuration has been read; returns
+ * NGX_CONF_ERROR.
+ */
+char *ngx_http_gcs_conf_error(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf,
+    const char *fmt, ...);
+
+
+/* ngx_http_gcs_identity.c */
+
+/* the handler of "gcs_credentials NAME { ... }" */
+char *ngx_http_gcs_credentials(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+/* the identity of that name, declared or built in, or NULL */
+ngx_http_gcs_identity_t *ngx_http_gcs_identity(ngx_http_gcs_main_conf_t *gmcf,
+    ngx_str_t *name);
+
+/* adds the built-in identities; before any other is declared */
+ngx_int_t ngx_http_gcs_identity_init(ngx_conf_t *cf,
+    ngx_http_gcs_main_conf_t *gmcf);
+
+/* gives every identity its token, when all locations are known */
+ngx_int_t ngx_http_gcs_identity_tokens(ngx_conf_t *cf,
+    ngx_http_gcs_main_conf_t *gmcf);
+
+
+/* ngx_http_gcs_endpoint.c */
+
+/* the handler of "gcs_endpoint" */
+char *ngx_http_gcs_endpoint(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
+/*
+ * The endpoint of the location, made when it is used for the first time: an
+ * upstream that keeps connections, and a TLS context.  NULL: the fault has
+ * been logged.
+ */
+ngx_http_gcs_endpoint_t *ngx_http_gcs_endpoint_get(ngx_conf_t *cf,
+    ngx_http_gcs_loc_conf_t *conf);
+
+
+/* ngx_http_gcs_proxy.c */
+
+/*
+ * Configures the stock proxy of the location for "gcs_pass", before the
+ * proxy module merges its own configuration.
+ */
+char *ngx_http_gcs_proxy_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf);
+
+/*
+ * The second half, after the proxy module has merged: the shared TLS context
+ * and our content handler, also in the hidden locations of "if" and
+ * "limit_except".
+ */
+char *ngx_http_gcs_proxy_finish(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf);
+
+/* the module of that name in this nginx, or NULL */
+ngx_module_t *ngx_http_gcs_find_module(ngx_conf_t *cf, char *name);
+
+/* notes a user's "proxy_cache_key" and hands it on to the stock proxy */
+char *ngx_http_gcs_proxy_cache_key(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+
+/* ngx_http_gcs_pass.c */
+
+/* the content handler of "gcs_pass" */
+ngx_int_t ngx_http_gcs_handler(ngx_http_request_t *r);
+
+/* the phase handler: methods, and a token for the variables */
+ngx_int_t ngx_http_gcs_precontent_handler(ngx_http_request_t *r);
+
+/*
+ * The context of the request, also after an internal redirect has cleared
+ * it; NULL if none was made.
+ */
+ngx_http_gcs_ctx_t *ngx_http_gcs_get_ctx(ngx_http_request_t *r);
+
+/* the same, but makes one; NULL if memory is out */
+ngx_http_gcs_ctx_t *ngx_http_gcs_make_ctx(ngx_http_request_t *r);
+
+/*
+ * Finds bucket, object and identity of the request.  NGX_OK; or an HTTP
+ * status, with ctx->error set and the cause logged.
+ */
+ngx_int_t ngx_http_gcs_resolve(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx);
+
+/*
+ * Notes why there is no token, logs it once, and returns the HTTP status:
+ * 504 for NGX_AGAIN (waited too long), else 502.
+ */
+ngx_int_t ngx_http_gcs_token_failed(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx, ngx_int_t rc);
+
+
+/* ngx_http_gcs_upstream.c */
+
+/*
+ * Puts our wrapper around the balancer of the upstream.  Idempotent; called
+ * before upstreams are initialized.
+ */
+ngx_int_t ngx_http_gcs_upstream_wrap(ngx_conf_t *cf,
+    ngx_http_upstream_srv_conf_t *us);
+
+/* stops what waits for the request; from the cleanup of its pool */
+void ngx_http_gcs_upstream_stop(ngx_http_gcs_ctx_t *ctx);
+
+
+/* ngx_http_gcs_error.c */
+
+/* the status that a client gets when GCS has answered an error */
+ngx_int_t ngx_http_gcs_map_status(ngx_uint_t status);
+
+/*
+ * Reads the body of an error answer: ctx->error becomes its code, such as
+ * "NoSuchKey", and ctx->details a text for the log.  NGX_AGAIN: more of it
+ * must arrive.  Sets u->keepalive when the body has been read to its end.
+ */
+ngx_int_t ngx_http_gcs_read_error(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx);
+
+/*
+ * To be returned from process_header(): logs the cause and makes nginx
+ * answer status with its own page.  NGX_ERROR if memory is out.
+ */
+ngx_int_t ngx_http_gcs_fail(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
+    ngx_int_t status);
+
+/* undoes what ngx_http_gcs_fail() did to the request's configuration */
+void ngx_http_gcs_restore_conf(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx);
+
+/* the value of a response header of GCS, or NULL; name in lower case */
+ngx_str_t *ngx_http_gcs_upstream_header(ngx_http_request_t *r, char *name);
+
+
+/* ngx_http_gcs_variables.c */
+
+ngx_int_t ngx_http_gcs_add_variables(ngx_conf_t *cf);
+
+/*
+ * The value of "$slice_range" for the request, empty where "slice" is off.
+ * The first evaluation makes nginx serve the request by slices.
+ */
+ngx_str_t ngx_http_gcs_slice_range(ngx_http_request_t *r);
+
+
+#endif /* _NGX_HTTP_GCS_H_INCLUDED_ */

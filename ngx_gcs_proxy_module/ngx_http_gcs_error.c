@@ -1,0 +1,405 @@
+
+/*
+ * Copyright (C) the ngx_gcs_proxy_module authors
+ */
+
+
+#include "ngx_http_gcs.h"
+
+
+static ngx_int_t ngx_http_gcs_error_complete(ngx_http_request_t *r);
+static void ngx_http_gcs_parse_error(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx, ngx_str_t *details);
+static ngx_int_t ngx_http_gcs_error_element(ngx_http_request_t *r,
+    ngx_str_t *body, char *open, char *close, size_t max, ngx_str_t *value);
+static ngx_int_t ngx_http_gcs_copy_header(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx, char *name, char *lowcase);
+static ngx_int_t ngx_http_gcs_intercept(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx, ngx_int_t status);
+
+
+/*
+ * What GCS answers to a read keeps its meaning; of the rest the client can
+ * neither see nor mend the cause, and must not read Google's words about it.
+ * (https://cloud.google.com/storage/docs/xml-api/reference-status)
+ */
+
+ngx_int_t
+ngx_http_gcs_map_status(ngx_uint_t status)
+{
+    switch (status) {
+
+    case NGX_HTTP_FORBIDDEN:
+    case NGX_HTTP_NOT_FOUND:
+    case NGX_HTTP_PRECONDITION_FAILED:
+    case NGX_HTTP_RANGE_NOT_SATISFIABLE:
+        return status;
+
+    case NGX_HTTP_TOO_MANY_REQUESTS:
+    case NGX_HTTP_SERVICE_UNAVAILABLE:
+        return NGX_HTTP_SERVICE_UNAVAILABLE;
+
+    default:
+        return NGX_HTTP_BAD_GATEWAY;
+    }
+}
+
+
+ngx_int_t
+ngx_http_gcs_read_error(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
+{
+    ngx_int_t             rc;
+    ngx_http_upstream_t  *u;
+
+    u = r->upstream;
+
+    rc = ngx_http_gcs_error_complete(r);
+
+    if (rc == NGX_AGAIN && u->buffer.last != u->buffer.end) {
+        return NGX_AGAIN;
+    }
+
+    ngx_str_null(&ctx->details);
+    ngx_http_gcs_parse_error(r, ctx, &ctx->details);
+
+    if (rc == NGX_OK) {
+        u->keepalive = !u->headers_in.connection_close;
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * NGX_OK: all of the body is in the buffer, or there is none, and nothing
+ * comes after it.  NGX_AGAIN: not yet.  NGX_DECLINED: it cannot be told.
+ */
+
+static ngx_int_t
+ngx_http_gcs_error_complete(ngx_http_request_t *r)
+{
+    off_t                     size;
+    ngx_http_upstream_t      *u;
+    ngx_http_gcs_loc_conf_t  *glcf;
+
+    u = r->upstream;
+    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
+
+    if (glcf->http2) {
+
+        /* the buffer holds frames */
+
+        return NGX_DECLINED;
+    }
+
+    size = u->buffer.last - u->buffer.pos;
+
+    if (u->keepalive) {
+
+        /* the stock code knows that there is no body, as after HEAD */
+
+        return (size == 0) ? NGX_OK : NGX_DECLINED;
+    }
+
+    if (u->headers_in.chunked) {
+
+        if (size >= 5
+            && ngx_memcmp(u->buffer.last - 5, "0" CRLF CRLF, 5) == 0
+            && (size == 5 || u->buffer.last[-6] == LF))
+        {
+            return NGX_OK;
+        }
+
+        return NGX_AGAIN;
+    }
+
+    if (u->headers_in.content_length_n < 0) {
+        return NGX_DECLINED;
+    }
+
+    if (size < u->headers_in.content_length_n) {
+        return NGX_AGAIN;
+    }
+
+    return (size == u->headers_in.content_length_n) ? NGX_OK : NGX_DECLINED;
+}
+
+
+/*
+ * <Error><Code>NoSuchKey</Code><Message>...</Message><Details>...</Details>
+ * </Error>, or anything else: then the status stands for the code.
+ * (https://cloud.google.com/storage/docs/xml-api/reference-status)
+ */
+
+static void
+ngx_http_gcs_parse_error(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
+    ngx_str_t *details)
+{
+    size_t       i;
+    u_char       ch, *p;
+    ngx_str_t    body, code;
+    ngx_buf_t   *b;
+
+    b = &r->upstream->buffer;
+
+    body.data = b->pos;
+    body.len = b->last - b->pos;
+
+    if (ngx_http_gcs_error_element(r, &body, "<Code>", "</Code>", 64, &code)
+        == NGX_OK)
+    {
+        for (i = 0; i < code.len; i++) {
+            ch = code.data[i];
+
+            if (!((ch >= '0' && ch <= '9')
+                  || ((ch | 0x20) >= 'a' && (ch | 0x20) <= 'z')))
+            {
+                break;
+            }
+        }
+
+        if (code.len && i == code.len) {
+            ctx->error = code;
+
+            if (ngx_http_gcs_error_element(r, &body, "<Details>",
+                                           "</Details>", 512, details)
+                != NGX_OK)
+            {
+                (void) ngx_http_gcs_error_element(r, &body, "<Message>",
+                                                  "</Message>", 512, details);
+            }
+
+            return;
+        }
+    }
+
+    p = ngx_pnalloc(r->pool, sizeof("http_") - 1 + NGX_INT_T_LEN);
+    if (p == NULL) {
+        return;
+    }
+
+    ctx->error.data = p;
+    ctx->error.len = ngx_sprintf(p, "http_%ui", ctx->status) - p;
+}
+
+
+static ngx_int_t
+ngx_http_gcs_error_element(ngx_http_request_t *r, ngx_str_t *body, char *open,
+    char *close, size_t max, ngx_str_t *value)
+{
+    u_char  *p, *q, *last;
+    size_t   i;
+
+    last = body->data + body->len;
+
+    p = ngx_strlcasestrn(body->data, last, (u_char *) open,
+                         ngx_strlen(open) - 1);
+    if (p == NULL) {
+        return NGX_DECLINED;
+    }
+
+    p += ngx_strlen(open);
+
+    q = ngx_strlcasestrn(p, last, (u_char *) close, ngx_strlen(close) - 1);
+    if (q == NULL) {
+        return NGX_DECLINED;
+    }
+
+    value->len = ngx_min((size_t) (q - p), max);
+
+    value->data = ngx_pnalloc(r->pool, value->len);
+    if (value->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    /* for a log line */
+
+    for (i = 0; i < value->len; i++) {
+        value->data[i] = (p[i] < 0x20 || p[i] == 0x7f) ? ' ' : p[i];
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_str_t *
+ngx_http_gcs_upstream_header(ngx_http_request_t *r, char *name)
+{
+    size_t            len;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    len = ngx_strlen(name);
+    part = &r->upstream->headers_in.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                return NULL;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (h[i].key.len == len
+            && ngx_strncmp(h[i].lowcase_key, name, len) == 0)
+        {
+            return &h[i].value;
+        }
+    }
+}
+
+
+ngx_int_t
+ngx_http_gcs_fail(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
+    ngx_int_t status)
+{
+    ngx_uint_t                 level;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    level = NGX_LOG_ERR;
+
+    if (status == NGX_HTTP_PRECONDITION_FAILED
+        || status == NGX_HTTP_RANGE_NOT_SATISFIABLE
+        || (status == NGX_HTTP_NOT_FOUND && !clcf->log_not_found))
+    {
+        level = NGX_LOG_INFO;
+    }
+
+    if (ctx->result == 0) {
+
+        /* else the token's failure has been logged */
+
+        ngx_log_error(level, r->connection->log, 0,
+                      "gcs responded %ui \"%V\" to gcs credentials \"%V\" "
+                      "for \"gs:/%V\": %V",
+                      ctx->status, &ctx->error, &ctx->identity->name,
+                      &ctx->uri, &ctx->details);
+    }
+
+    if (status == NGX_HTTP_RANGE_NOT_SATISFIABLE
+        && ngx_http_gcs_copy_header(r, ctx, "Content-Range", "content-range")
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (status == NGX_HTTP_SERVICE_UNAVAILABLE
+        && ngx_http_gcs_copy_header(r, ctx, "Retry-After", "retry-after")
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_gcs_intercept(r, ctx, status);
+}
+
+
+static ngx_int_t
+ngx_http_gcs_copy_header(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
+    char *name, char *lowcase)
+{
+    ngx_str_t        *value;
+    ngx_table_elt_t  *h;
+
+    value = ngx_http_gcs_upstream_header(r, lowcase);
+
+    if (value == NULL) {
+        return NGX_OK;
+    }
+
+    h = ngx_list_push(&r->headers_out.headers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    h->hash = 1;
+    h->key.data = (u_char *) name;
+    h->key.len = ngx_strlen(name);
+    h->lowcase_key = (u_char *) lowcase;
+    h->value = *value;
+#if (nginx_version >= 1023000)
+    h->next = NULL;
+#endif
+
+    ctx->header = h;
+
+    return NGX_OK;
+}
+
+
+/*
+ * nginx replaces an upstream's error by its own page only where an
+ * "error_page" names the status, and looks that up in the configuration of
+ * the location.  So the request gets a copy of it where an entry does, until
+ * ngx_http_gcs_restore_conf() puts the real one back, before the page is
+ * chosen.  This way "error_page", negative caching (proxy_cache_valid 404),
+ * proxy_cache_use_stale and subrequests work as with every upstream.
+ */
+
+static ngx_int_t
+ngx_http_gcs_intercept(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
+    ngx_int_t status)
+{
+    void                      **loc_conf;
+    ngx_array_t                *pages;
+    ngx_http_err_page_t        *page;
+    ngx_http_upstream_t        *u;
+    ngx_http_core_loc_conf_t   *clcf;
+    ngx_http_upstream_conf_t   *ucf;
+
+    u = r->upstream;
+
+    loc_conf = ngx_palloc(r->pool, sizeof(void *) * ngx_http_max_module);
+    clcf = ngx_palloc(r->pool, sizeof(ngx_http_core_loc_conf_t));
+    ucf = ngx_palloc(r->pool, sizeof(ngx_http_upstream_conf_t));
+    pages = ngx_array_create(r->pool, 1, sizeof(ngx_http_err_page_t));
+
+    if (loc_conf == NULL || clcf == NULL || ucf == NULL || pages == NULL) {
+        return NGX_ERROR;
+    }
+
+    page = ngx_array_push(pages);
+    if (page == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memzero(page, sizeof(ngx_http_err_page_t));
+    page->status = status;
+
+    *clcf = *(ngx_http_core_loc_conf_t *)
+                     ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+    clcf->error_pages = pages;
+
+    ngx_memcpy(loc_conf, r->loc_conf, sizeof(void *) * ngx_http_max_module);
+    loc_conf[ngx_http_core_module.ctx_index] = clcf;
+
+    ctx->loc_conf = r->loc_conf;
+    r->loc_conf = loc_conf;
+
+    *ucf = *u->conf;
+    ucf->intercept_errors = 1;
+    ucf->intercept_404 = 0;
+
+    u->conf = ucf;
+    u->headers_in.status_n = status;
+
+    return NGX_OK;
+}
+
+
+void
+ngx_http_gcs_restore_conf(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
+{
+    if (ctx->loc_conf) {
+        r->loc_conf = ctx->loc_conf;
+        ctx->loc_conf = NULL;
+    }
+}

@@ -1,0 +1,353 @@
+
+/*
+ * Copyright (C) the ngx_gcs_proxy_module authors
+ */
+
+
+#include "ngx_http_gcs.h"
+
+
+/*
+ * A module of its own: it stands after the proxy in nginx's list, so that its
+ * merge sees what the proxy's has made, and its header filter runs early.
+ */
+
+
+static void *ngx_http_gcs_filter_create_loc_conf(ngx_conf_t *cf);
+static char *ngx_http_gcs_filter_merge_loc_conf(ngx_conf_t *cf, void *parent,
+    void *child);
+static ngx_int_t ngx_http_gcs_filter_init(ngx_conf_t *cf);
+static ngx_int_t ngx_http_gcs_header_filter(ngx_http_request_t *r);
+static void ngx_http_gcs_clean_headers(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx);
+static ngx_uint_t ngx_http_gcs_header_passes(ngx_str_t *name);
+static void ngx_http_gcs_check_gunzip(ngx_http_request_t *r);
+#if (NGX_HTTP_GZIP)
+static ngx_str_t *ngx_http_gcs_out_header(ngx_http_request_t *r, char *name);
+#endif
+static ngx_uint_t ngx_http_gcs_active_content(ngx_http_request_t *r);
+static ngx_int_t ngx_http_gcs_add_header(ngx_http_request_t *r, char *name,
+    char *value);
+
+
+static ngx_http_module_t  ngx_http_gcs_filter_module_ctx = {
+    NULL,                                  /* preconfiguration */
+    ngx_http_gcs_filter_init,              /* postconfiguration */
+
+    NULL,                                  /* create main configuration */
+    NULL,                                  /* init main configuration */
+
+    NULL,                                  /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    ngx_http_gcs_filter_create_loc_conf,   /* create location configuration */
+    ngx_http_gcs_filter_merge_loc_conf     /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_http_gcs_filter_module = {
+    NGX_MODULE_V1,
+    &ngx_http_gcs_filter_module_ctx,       /* module context */
+    NULL,                                  /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    NULL,                                  /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    NULL,                                  /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
+
+
+/*
+ * What may pass of a response.  All the rest is Google's business (x-goog-*,
+ * X-GUploader-UploadID, Alt-Svc, which would send browsers to Google's port
+ * on our host) or the bucket's (CORS), or must not come from a store of
+ * objects at all (Set-Cookie).  Content-Type and the like have fields of
+ * their own in nginx.
+ */
+
+static ngx_str_t  ngx_http_gcs_pass_headers[] = {
+    ngx_string("content-type"),
+    ngx_string("content-length"),
+    ngx_string("content-range"),
+    ngx_string("content-encoding"),
+    ngx_string("content-language"),
+    ngx_string("content-disposition"),
+    ngx_string("etag"),
+    ngx_string("last-modified"),
+    ngx_string("cache-control"),
+    ngx_string("expires"),
+    ngx_string("accept-ranges"),
+
+    /* of nginx's own answers */
+    ngx_string("allow"),
+    ngx_string("location"),
+    ngx_string("retry-after"),
+    ngx_string("www-authenticate"),
+    ngx_null_string
+};
+
+
+static void *
+ngx_http_gcs_filter_create_loc_conf(ngx_conf_t *cf)
+{
+    /* nothing: it is here so that nginx calls the merge */
+
+    return ngx_palloc(cf->pool, 1);
+}
+
+
+static char *
+ngx_http_gcs_filter_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    return ngx_http_gcs_proxy_finish(cf,
+               ngx_http_conf_get_module_loc_conf(cf,
+                                                 ngx_http_gcs_proxy_module));
+}
+
+
+static ngx_int_t
+ngx_http_gcs_filter_init(ngx_conf_t *cf)
+{
+    ngx_http_gcs_main_conf_t  *gmcf;
+
+    gmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_gcs_proxy_module);
+
+    if (!gmcf->enabled) {
+        return NGX_OK;
+    }
+
+    ngx_http_next_header_filter = ngx_http_top_header_filter;
+    ngx_http_top_header_filter = ngx_http_gcs_header_filter;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_gcs_header_filter(ngx_http_request_t *r)
+{
+    ngx_http_gcs_ctx_t       *ctx;
+    ngx_http_gcs_loc_conf_t  *glcf;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
+
+    if (ctx == NULL) {
+        return ngx_http_next_header_filter(r);
+    }
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
+
+    if (!glcf->passing) {
+        return ngx_http_next_header_filter(r);
+    }
+
+    if (ctx->passed) {
+        ngx_http_gcs_clean_headers(r, ctx);
+        ngx_http_gcs_check_gunzip(r);
+    }
+
+    if (r == r->main) {
+
+        if (glcf->nosniff
+            && ngx_http_gcs_add_header(r, "X-Content-Type-Options", "nosniff")
+               != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        if (glcf->sandbox && ngx_http_gcs_active_content(r)
+            && ngx_http_gcs_add_header(r, "Content-Security-Policy", "sandbox")
+               != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return ngx_http_next_header_filter(r);
+}
+
+
+static void
+ngx_http_gcs_clean_headers(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
+{
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    /* what stood there before the proxy ran is not GCS's */
+
+    part = ctx->part;
+    h = part->elts;
+
+    for (i = ctx->nelts; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                return;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (h[i].hash && !ngx_http_gcs_header_passes(&h[i].key)) {
+            h[i].hash = 0;
+        }
+    }
+}
+
+
+static ngx_uint_t
+ngx_http_gcs_header_passes(ngx_str_t *name)
+{
+    ngx_str_t  *pass;
+
+    for (pass = ngx_http_gcs_pass_headers; pass->len; pass++) {
+
+        if (pass->len == name->len
+            && ngx_strncasecmp(pass->data, name->data, name->len) == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/*
+ * nginx's own decompression, where "gunzip" is on, must not touch a part of a
+ * compressed object, neither a 206 nor slices for a client's range, nor an
+ * object that must not be transformed.  As GCS does with the latter, the bytes
+ * go as they are stored.
+ */
+
+static void
+ngx_http_gcs_check_gunzip(ngx_http_request_t *r)
+{
+#if (NGX_HTTP_GZIP)
+
+    ngx_str_t  *cc;
+
+    if (r->headers_out.content_encoding == NULL || r != r->main) {
+        return;
+    }
+
+    cc = ngx_http_gcs_out_header(r, "cache-control");
+
+    if (r->headers_out.status == NGX_HTTP_PARTIAL_CONTENT
+        || (cc && ngx_strlcasestrn(cc->data, cc->data + cc->len,
+                                   (u_char *) "no-transform",
+                                   sizeof("no-transform") - 2))
+        || (r->headers_in.range && ngx_http_gcs_slice_range(r).len))
+    {
+        r->gzip_tested = 1;
+        r->gzip_ok = 1;
+    }
+
+#endif
+}
+
+
+#if (NGX_HTTP_GZIP)
+
+static ngx_str_t *
+ngx_http_gcs_out_header(ngx_http_request_t *r, char *name)
+{
+    size_t            len;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    len = ngx_strlen(name);
+    part = &r->headers_out.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                return NULL;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (h[i].hash && h[i].key.len == len
+            && ngx_strncasecmp(h[i].key.data, (u_char *) name, len) == 0)
+        {
+            return &h[i].value;
+        }
+    }
+}
+
+#endif
+
+
+/* what a browser would run in the origin of the site: HTML, SVG and XML */
+
+static ngx_uint_t
+ngx_http_gcs_active_content(ngx_http_request_t *r)
+{
+    u_char     *p, *last;
+    ngx_str_t  *type;
+
+    type = &r->headers_out.content_type;
+
+    last = ngx_strlchr(type->data, type->data + type->len, ';');
+
+    if (last == NULL) {
+        last = type->data + type->len;
+    }
+
+    while (last > type->data && (last[-1] == ' ' || last[-1] == '\t')) {
+        last--;
+    }
+
+    p = type->data;
+
+    if (last - p == sizeof("text/html") - 1
+        && ngx_strncasecmp(p, (u_char *) "text/html", 9) == 0)
+    {
+        return 1;
+    }
+
+    /* text/xml, application/xml, image/svg+xml, application/xhtml+xml ... */
+
+    return last - p > 4
+           && ngx_strncasecmp(last - 3, (u_char *) "xml", 3) == 0
+           && (last[-4] == '/' || last[-4] == '+');
+}
+
+
+static ngx_int_t
+ngx_http_gcs_add_header(ngx_http_request_t *r, char *name, char *value)
+{
+    ngx_table_elt_t  *h;
+
+    h = ngx_list_push(&r->headers_out.headers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    h->hash = 1;
+    h->key.data = (u_char *) name;
+    h->key.len = ngx_strlen(name);
+    h->value.data = (u_char *) value;
+    h->value.len = ngx_strlen(value);
+#if (nginx_version >= 1023000)
+    h->next = NULL;
+#endif
+
+    return NGX_OK;
+}

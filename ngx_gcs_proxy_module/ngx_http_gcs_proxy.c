@@ -1,0 +1,741 @@
+
+/*
+ * Copyright (C) the ngx_gcs_proxy_module authors
+ */
+
+
+#include "ngx_http_gcs.h"
+
+
+/*
+ * "gcs_pass" configures the stock proxy: it calls the handlers of that
+ * module's own directives, as the configuration parser would.  This file must
+ * not know the structure behind them, which is private and differs between
+ * versions, but for two facts: it begins with ngx_http_upstream_conf_t, and
+ * the directive table tells where a simple value lives.
+ */
+
+
+#define NGX_HTTP_GCS_BUFFER      65536
+#define NGX_HTTP_GCS_USER_AGENT  "ngx_gcs_proxy_module"
+
+
+/* what an unset value of a slot looks like */
+
+typedef enum {
+    NGX_HTTP_GCS_UNSET_PTR = 0,
+    NGX_HTTP_GCS_UNSET_STR,
+    NGX_HTTP_GCS_UNSET_FLAG,
+    NGX_HTTP_GCS_UNSET_UINT,
+    NGX_HTTP_GCS_UNSET_BITS
+} ngx_http_gcs_unset_e;
+
+
+typedef struct {
+    char                  *name;
+    ngx_http_gcs_unset_e   unset;
+    char                  *remedy;
+} ngx_http_gcs_refused_t;
+
+
+typedef struct {
+    char                  *name;
+    char                  *value;
+} ngx_http_gcs_default_t;
+
+
+static ngx_command_t *ngx_http_gcs_proxy_command(char *name);
+static ngx_uint_t ngx_http_gcs_proxy_is_set(ngx_http_upstream_conf_t *conf,
+    char *name, ngx_http_gcs_unset_e unset);
+static char *ngx_http_gcs_proxy_call(ngx_conf_t *cf,
+    ngx_http_gcs_loc_conf_t *conf, char *name, ngx_str_t *arg1,
+    ngx_str_t *arg2);
+static char *ngx_http_gcs_proxy_check(ngx_conf_t *cf,
+    ngx_http_gcs_loc_conf_t *conf);
+static char *ngx_http_gcs_proxy_pass(ngx_conf_t *cf,
+    ngx_http_gcs_loc_conf_t *conf);
+static char *ngx_http_gcs_proxy_headers(ngx_conf_t *cf,
+    ngx_http_gcs_loc_conf_t *conf);
+static char *ngx_http_gcs_proxy_defaults(ngx_conf_t *cf,
+    ngx_http_gcs_loc_conf_t *conf);
+static char *ngx_http_gcs_proxy_default_key(ngx_conf_t *cf,
+    ngx_http_gcs_loc_conf_t *conf);
+static void ngx_http_gcs_proxy_gunzip(ngx_conf_t *cf,
+    ngx_http_gcs_loc_conf_t *conf);
+static void *ngx_http_gcs_module_value(ngx_http_gcs_loc_conf_t *level,
+    ngx_module_t *module, char *name);
+static size_t ngx_http_gcs_slice_size(ngx_conf_t *cf,
+    ngx_http_gcs_loc_conf_t *conf);
+static ngx_uint_t ngx_http_gcs_proxy_http2(ngx_http_gcs_loc_conf_t *conf);
+
+
+/*
+ * What must not be changed beside "gcs_pass": the address, the request, and
+ * whom TLS trusts.  Values inherited from an outer level are overridden.
+ */
+
+static ngx_http_gcs_refused_t  ngx_http_gcs_refused[] = {
+
+    { "proxy_set_header", NGX_HTTP_GCS_UNSET_PTR,
+      "the request to GCS is built from a white list, "
+      "use \"gcs_set_header\" for x-goog-* headers" },
+
+    { "proxy_method", NGX_HTTP_GCS_UNSET_PTR, "use \"gcs_methods\"" },
+
+    { "proxy_set_body", NGX_HTTP_GCS_UNSET_STR,
+      "no body of nginx's own is sent to GCS" },
+
+    { "proxy_pass_request_headers", NGX_HTTP_GCS_UNSET_FLAG,
+      "the request to GCS is built from a white list" },
+
+    { "proxy_pass_request_body", NGX_HTTP_GCS_UNSET_FLAG,
+      "whether a body is sent follows from \"gcs_methods\"" },
+
+    { "proxy_ssl_verify", NGX_HTTP_GCS_UNSET_FLAG, "use \"gcs_ssl_verify\"" },
+
+    { "proxy_ssl_trusted_certificate", NGX_HTTP_GCS_UNSET_STR,
+      "use \"gcs_ssl_trusted_certificate\"" },
+
+    { "proxy_ssl_name", NGX_HTTP_GCS_UNSET_PTR,
+      "use the \"host\" parameter of \"gcs_endpoint\"" },
+
+    { "proxy_ssl_server_name", NGX_HTTP_GCS_UNSET_FLAG,
+      "the name is always sent" },
+
+    { "proxy_ssl_verify_depth", NGX_HTTP_GCS_UNSET_UINT,
+      "locations with the same \"gcs_endpoint\" share one TLS context" },
+
+    { "proxy_ssl_crl", NGX_HTTP_GCS_UNSET_STR,
+      "locations with the same \"gcs_endpoint\" share one TLS context" },
+
+    { "proxy_ssl_ciphers", NGX_HTTP_GCS_UNSET_STR,
+      "locations with the same \"gcs_endpoint\" share one TLS context" },
+
+    { "proxy_ssl_protocols", NGX_HTTP_GCS_UNSET_BITS,
+      "locations with the same \"gcs_endpoint\" share one TLS context" },
+
+    { "proxy_ssl_conf_command", NGX_HTTP_GCS_UNSET_PTR,
+      "locations with the same \"gcs_endpoint\" share one TLS context" },
+
+    { "proxy_ssl_certificate", NGX_HTTP_GCS_UNSET_PTR,
+      "GCS is not authenticated to by a client certificate" },
+
+    { "proxy_ssl_certificate_key", NGX_HTTP_GCS_UNSET_PTR,
+      "GCS is not authenticated to by a client certificate" },
+
+    { NULL, 0, NULL }
+};
+
+
+/*
+ * The white list of request headers.  Headers with an empty value are not
+ * sent.  The variables know what a cache, a slice or a retry needs; a stock
+ * proxy_set_header of the same name with the client's own value would undo
+ * that: a cached 206 is then served to everybody.
+ */
+
+static ngx_http_gcs_default_t  ngx_http_gcs_request_headers[] = {
+    { "Connection", "" },
+    { "User-Agent", NGX_HTTP_GCS_USER_AGENT },
+    { "Authorization", "$gcs_authorization" },
+    { "Accept-Encoding", "$__gcs_accept_encoding" },
+    { "Range", "$__gcs_range" },
+    { "If-Range", "$__gcs_if_range" },
+    { "If-Match", "$__gcs_if_match" },
+    { "If-None-Match", "$__gcs_if_none_match" },
+    { "If-Modified-Since", "$__gcs_if_modified_since" },
+    { "If-Unmodified-Since", "$__gcs_if_unmodified_since" },
+    { NULL, NULL }
+};
+
+
+static ngx_http_gcs_default_t  ngx_http_gcs_read_headers[] = {
+    { "Content-Length", "" },
+    { "Transfer-Encoding", "" },
+    { NULL, NULL }
+};
+
+
+static ngx_http_gcs_default_t  ngx_http_gcs_write_headers[] = {
+    { "Content-Length", "$__gcs_content_length" },
+    { "Content-Type", "$__gcs_content_type" },
+    { NULL, NULL }
+};
+
+
+char *
+ngx_http_gcs_proxy_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
+{
+    char           *rv;
+    ngx_command_t  *cmd;
+
+    cmd = ngx_http_gcs_proxy_command("proxy_connect_timeout");
+
+    if (cmd == NULL
+        || cmd->offset != offsetof(ngx_http_upstream_conf_t, connect_timeout))
+    {
+        return ngx_http_gcs_conf_error(cf, conf,
+                   "the proxy module of this nginx is laid out in a way that "
+                   "\"gcs_pass\" does not know; rebuild the module for it");
+    }
+
+    rv = ngx_http_gcs_proxy_check(cf, conf);
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    if (conf->proxy_handler) {
+
+        /* the hidden location of "if" or "limit_except" inherits the rest */
+
+        conf->endpoint = conf->parent->endpoint;
+
+        return NGX_CONF_OK;
+    }
+
+    conf->endpoint = ngx_http_gcs_endpoint_get(cf, conf);
+    if (conf->endpoint == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    rv = ngx_http_gcs_proxy_pass(cf, conf);
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    rv = ngx_http_gcs_proxy_headers(cf, conf);
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    return ngx_http_gcs_proxy_defaults(cf, conf);
+}
+
+
+static ngx_command_t *
+ngx_http_gcs_proxy_command(char *name)
+{
+    ngx_command_t  *cmd;
+
+    for (cmd = ngx_http_proxy_module.commands; cmd->name.len; cmd++) {
+        if (ngx_strcmp(cmd->name.data, name) == 0) {
+            return cmd;
+        }
+    }
+
+    return NULL;
+}
+
+
+/* whether the user has set the value of the directive at this very level */
+
+static ngx_uint_t
+ngx_http_gcs_proxy_is_set(ngx_http_upstream_conf_t *conf, char *name,
+    ngx_http_gcs_unset_e unset)
+{
+    void           *p;
+    ngx_command_t  *cmd;
+
+    cmd = ngx_http_gcs_proxy_command(name);
+
+    if (cmd == NULL) {
+        return 0;
+    }
+
+    p = (char *) conf + cmd->offset;
+
+    switch (unset) {
+
+    case NGX_HTTP_GCS_UNSET_PTR:
+        return *(void **) p != NGX_CONF_UNSET_PTR && *(void **) p != NULL;
+
+    case NGX_HTTP_GCS_UNSET_STR:
+        return ((ngx_str_t *) p)->data != NULL;
+
+    case NGX_HTTP_GCS_UNSET_FLAG:
+        return *(ngx_flag_t *) p != NGX_CONF_UNSET;
+
+    case NGX_HTTP_GCS_UNSET_UINT:
+        return *(ngx_uint_t *) p != NGX_CONF_UNSET_UINT;
+
+    default: /* NGX_HTTP_GCS_UNSET_BITS */
+        return *(ngx_uint_t *) p != 0;
+    }
+}
+
+
+static char *
+ngx_http_gcs_proxy_call(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf,
+    char *name, ngx_str_t *arg1, ngx_str_t *arg2)
+{
+    char           *rv;
+    ngx_str_t      *value;
+    ngx_array_t    *args, *save;
+    ngx_command_t  *cmd;
+
+    cmd = ngx_http_gcs_proxy_command(name);
+
+    if (cmd == NULL) {
+        return ngx_http_gcs_conf_error(cf, conf,
+                   "\"gcs_pass\" requires \"%s\", unknown to this nginx", name);
+    }
+
+    args = ngx_array_create(cf->pool, 3, sizeof(ngx_str_t));
+    if (args == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    value = ngx_array_push_n(args, arg2 ? 3 : 2);
+    if (value == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    value[0] = cmd->name;
+    value[1] = *arg1;
+
+    if (arg2) {
+        value[2] = *arg2;
+    }
+
+    save = cf->args;
+    cf->args = args;
+
+    rv = cmd->set(cf, cmd, conf->proxy);
+
+    cf->args = save;
+
+    if (rv == NGX_CONF_OK || rv == NGX_CONF_ERROR) {
+        return rv;
+    }
+
+    return ngx_http_gcs_conf_error(cf, conf,
+               "\"gcs_pass\" is incompatible with \"%s\" "
+               "in the same location: it %s", name, rv);
+}
+
+
+static char *
+ngx_http_gcs_proxy_check(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
+{
+    ngx_http_gcs_refused_t  *refused;
+
+    for (refused = ngx_http_gcs_refused; refused->name; refused++) {
+
+        if (ngx_http_gcs_proxy_is_set(conf->proxy, refused->name,
+                                      refused->unset))
+        {
+            return ngx_http_gcs_conf_error(cf, conf,
+                       "\"%s\" cannot be used in a location with "
+                       "\"gcs_pass\": %s", refused->name, refused->remedy);
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_gcs_proxy_pass(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
+{
+    char                      *rv;
+    u_char                    *p;
+    ngx_str_t                  url;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    url.len = sizeof("https://$gcs_uri") - 1 + conf->endpoint->upstream.len;
+
+    p = ngx_pnalloc(cf->pool, url.len + 1);
+    if (p == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    url.data = p;
+
+    p = ngx_sprintf(p, "%s://%V$gcs_uri",
+                    conf->endpoint->address.tls ? "https" : "http",
+                    &conf->endpoint->upstream);
+    *p = '\0';
+    url.len = p - url.data;
+
+    rv = ngx_http_gcs_proxy_call(cf, conf, "proxy_pass", &url, NULL);
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    /* proxy_pass has installed its content handler: ours first, then it */
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    conf->proxy_handler = clcf->handler;
+    clcf->handler = ngx_http_gcs_handler;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_gcs_proxy_headers(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
+{
+    char                    *rv;
+    ngx_str_t                name, value;
+    ngx_uint_t               i;
+    ngx_http_gcs_header_t   *h;
+    ngx_http_gcs_default_t  *d, *lists[3], **list;
+
+    lists[0] = ngx_http_gcs_request_headers;
+    lists[1] = (conf->methods & NGX_HTTP_GCS_WRITE)
+               ? ngx_http_gcs_write_headers : ngx_http_gcs_read_headers;
+    lists[2] = NULL;
+
+    for (list = lists; *list; list++) {
+        for (d = *list; d->name; d++) {
+            name.data = (u_char *) d->name;
+            name.len = ngx_strlen(d->name);
+            value.data = (u_char *) d->value;
+            value.len = ngx_strlen(d->value);
+
+            rv = ngx_http_gcs_proxy_call(cf, conf, "proxy_set_header", &name,
+                                         &value);
+            if (rv != NGX_CONF_OK) {
+                return rv;
+            }
+        }
+    }
+
+    ngx_str_set(&name, "Host");
+
+    rv = ngx_http_gcs_proxy_call(cf, conf, "proxy_set_header", &name,
+                                 &conf->endpoint->address.host);
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    if (conf->user_project) {
+        ngx_str_set(&name, "x-goog-user-project");
+
+        rv = ngx_http_gcs_proxy_call(cf, conf, "proxy_set_header", &name,
+                                     &conf->user_project_source);
+        if (rv != NGX_CONF_OK) {
+            return rv;
+        }
+    }
+
+    if (conf->headers == NULL) {
+        return NGX_CONF_OK;
+    }
+
+    h = conf->headers->elts;
+
+    for (i = 0; i < conf->headers->nelts; i++) {
+        rv = ngx_http_gcs_proxy_call(cf, conf, "proxy_set_header", &h[i].name,
+                                     &h[i].source);
+        if (rv != NGX_CONF_OK) {
+            return rv;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* good values where the user has set none, here or at an outer level */
+
+static char *
+ngx_http_gcs_proxy_defaults(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
+{
+    ngx_str_t                  arg;
+    ngx_uint_t                 version, buffer, temp, ignore;
+    ngx_http_upstream_conf_t  *ucf;
+    ngx_http_gcs_loc_conf_t   *level;
+
+    ucf = conf->proxy;
+
+    version = 0;
+    buffer = 0;
+    temp = 0;
+    ignore = 0;
+
+    for (level = conf; level; level = level->parent) {
+        version |= ngx_http_gcs_proxy_is_set(level->proxy,
+                                             "proxy_http_version",
+                                             NGX_HTTP_GCS_UNSET_UINT);
+        buffer |= level->proxy->buffer_size != NGX_CONF_UNSET_SIZE
+                  || level->proxy->bufs.num != 0;
+        temp |= level->proxy->max_temp_file_size_conf != NGX_CONF_UNSET_SIZE;
+
+        if (ignore == 0) {
+            ignore = level->proxy->ignore_headers;
+        }
+    }
+
+    if (!version) {
+        ngx_str_set(&arg, "1.1");
+
+        if (ngx_http_gcs_proxy_call(cf, conf, "proxy_http_version", &arg, NULL)
+            != NGX_CONF_OK)
+        {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    if (!buffer) {
+        ucf->buffer_size = NGX_HTTP_GCS_BUFFER;
+        ucf->bufs.num = 8;
+        ucf->bufs.size = NGX_HTTP_GCS_BUFFER;
+    }
+
+    if (!temp) {
+        ucf->max_temp_file_size_conf = 0;
+    }
+
+    ucf->pass_request_headers = 0;
+    ucf->pass_request_body = (conf->methods & NGX_HTTP_GCS_WRITE) ? 1 : 0;
+
+    /*
+     * GCS must not steer nginx, and what it says of cookies and of variants
+     * concerns nobody: cookies are dropped, and a gzip-stored object is
+     * cached as stored.
+     */
+
+    ucf->ignore_headers = ignore
+                          |NGX_CONF_BITMASK_SET
+                          |NGX_HTTP_UPSTREAM_IGN_XA_REDIRECT
+                          |NGX_HTTP_UPSTREAM_IGN_XA_EXPIRES
+                          |NGX_HTTP_UPSTREAM_IGN_XA_LIMIT_RATE
+                          |NGX_HTTP_UPSTREAM_IGN_XA_BUFFERING
+                          |NGX_HTTP_UPSTREAM_IGN_XA_CHARSET
+                          |NGX_HTTP_UPSTREAM_IGN_SET_COOKIE
+                          |NGX_HTTP_UPSTREAM_IGN_VARY;
+
+    /* the TLS context comes from the endpoint, see below */
+
+    ucf->ssl_verify = 0;
+    ucf->ssl_certificate = NULL;
+    ucf->ssl_certificate_key = NULL;
+
+    ngx_http_gcs_proxy_gunzip(cf, conf);
+
+    return ngx_http_gcs_proxy_default_key(cf, conf);
+}
+
+
+/*
+ * A gzip-stored object is cached as stored; nginx decompresses it for a
+ * client that does not take gzip, unless the user has decided on "gunzip".
+ */
+
+static void
+ngx_http_gcs_proxy_gunzip(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
+{
+    ngx_flag_t                 *gunzip;
+    ngx_module_t               *module;
+    ngx_http_gcs_loc_conf_t    *level;
+
+    module = ngx_http_gcs_find_module(cf, "ngx_http_gunzip_filter_module");
+
+    if (module == NULL) {
+        return;
+    }
+
+    for (level = conf; level; level = level->parent) {
+        gunzip = ngx_http_gcs_module_value(level, module, "gunzip");
+
+        if (gunzip == NULL || *gunzip != NGX_CONF_UNSET) {
+            return;
+        }
+    }
+
+    gunzip = ngx_http_gcs_module_value(conf, module, "gunzip");
+    *gunzip = 1;
+}
+
+
+ngx_module_t *
+ngx_http_gcs_find_module(ngx_conf_t *cf, char *name)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; cf->cycle->modules[i]; i++) {
+        if (ngx_strcmp(cf->cycle->modules[i]->name, name) == 0) {
+            return cf->cycle->modules[i];
+        }
+    }
+
+    return NULL;
+}
+
+
+/* where the location's value of a directive with a simple slot is kept */
+
+static void *
+ngx_http_gcs_module_value(ngx_http_gcs_loc_conf_t *level,
+    ngx_module_t *module, char *name)
+{
+    ngx_command_t  *cmd;
+
+    for (cmd = module->commands; cmd->name.len; cmd++) {
+        if (ngx_strcmp(cmd->name.data, name) == 0) {
+            return (char *) level->loc_conf[module->ctx_index] + cmd->offset;
+        }
+    }
+
+    return NULL;
+}
+
+
+/*
+ * The key is the object's name, so that no spelling of a URI, no host and no
+ * query string makes a second copy, or a wrong one.  Neither a range nor a
+ * bucket has a space in it: no two keys collide.
+ */
+
+static char *
+ngx_http_gcs_proxy_default_key(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
+{
+    size_t                     slice;
+    ngx_http_gcs_main_conf_t  *gmcf;
+
+    if (ngx_http_gcs_proxy_command("proxy_cache_key") == NULL) {
+        return NGX_CONF_OK;
+    }
+
+    slice = ngx_http_gcs_slice_size(cf, conf);
+
+    if (conf->cache_key.data) {
+
+        if (slice
+            && ngx_strstr(conf->cache_key.data, "$slice_range") == NULL
+            && ngx_strstr(conf->cache_key.data, "${slice_range}") == NULL)
+        {
+            return ngx_http_gcs_conf_error(cf, conf,
+                       "\"proxy_cache_key\" \"%V\" must contain "
+                       "\"$slice_range\" in a location with \"slice\" and "
+                       "\"gcs_pass\", or one slice is served for another",
+                       &conf->cache_key);
+        }
+
+        return NGX_CONF_OK;
+    }
+
+    gmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_gcs_proxy_module);
+
+    if (gmcf->slice_range == NGX_ERROR) {
+        ngx_str_set(&conf->cache_key, "gs://$gcs_bucket/$gcs_object");
+
+    } else {
+        ngx_str_set(&conf->cache_key,
+                    "$slice_range gs://$gcs_bucket/$gcs_object");
+    }
+
+    return ngx_http_gcs_proxy_call(cf, conf, "proxy_cache_key",
+                                   &conf->cache_key, NULL);
+}
+
+
+/* the value of "slice" that is in effect, bytes; its own merge comes later */
+
+static size_t
+ngx_http_gcs_slice_size(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
+{
+    size_t                   *size;
+    ngx_module_t             *module;
+    ngx_http_gcs_loc_conf_t  *level;
+
+    module = ngx_http_gcs_find_module(cf, "ngx_http_slice_filter_module");
+
+    if (module == NULL) {
+        return 0;
+    }
+
+    for (level = conf; level; level = level->parent) {
+        size = ngx_http_gcs_module_value(level, module, "slice");
+
+        if (size && *size != NGX_CONF_UNSET_SIZE) {
+            return *size;
+        }
+    }
+
+    return 0;
+}
+
+
+char *
+ngx_http_gcs_proxy_finish(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
+{
+    ngx_http_complex_value_t  *name;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    if (!conf->passing) {
+        return NGX_CONF_OK;
+    }
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->handler == conf->proxy_handler) {
+
+        /* the proxy module has put it into a limit_except block */
+
+        clcf->handler = ngx_http_gcs_handler;
+    }
+
+    conf->http2 = ngx_http_gcs_proxy_http2(conf);
+
+    /* a client that does not take gzip gets the object all the same */
+
+    clcf->gzip_vary = 1;
+
+    if (conf->endpoint->ssl == NULL) {
+        return NGX_CONF_OK;
+    }
+
+    name = ngx_pcalloc(cf->pool, sizeof(ngx_http_complex_value_t));
+    if (name == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    name->value = conf->endpoint->address.sni;
+
+    conf->proxy->ssl = conf->endpoint->ssl;
+    conf->proxy->ssl_verify = conf->endpoint->verify;
+    conf->proxy->ssl_server_name = 1;
+    conf->proxy->ssl_name = name;
+
+    return NGX_CONF_OK;
+}
+
+
+/* after the merge: nginx 1.29.4 and later, "proxy_http_version 2" */
+
+static ngx_uint_t
+ngx_http_gcs_proxy_http2(ngx_http_gcs_loc_conf_t *conf)
+{
+    ngx_command_t  *cmd;
+
+    cmd = ngx_http_gcs_proxy_command("proxy_http_version");
+
+    return *(ngx_uint_t *) ((char *) conf->proxy + cmd->offset)
+           > NGX_HTTP_VERSION_11;
+}
+
+
+char *
+ngx_http_gcs_proxy_cache_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_gcs_loc_conf_t *glcf = conf;
+
+    ngx_str_t      *value;
+    ngx_command_t  *stock;
+
+    stock = ngx_http_gcs_proxy_command("proxy_cache_key");
+
+    if (stock == NULL) {
+        return "requires nginx built with the cache";
+    }
+
+    value = cf->args->elts;
+    glcf->cache_key = value[1];
+
+    return stock->set(cf, stock,
+                      ngx_http_conf_get_module_loc_conf(cf,
+                                                      ngx_http_proxy_module));
+}

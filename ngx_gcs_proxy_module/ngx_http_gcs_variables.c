@@ -1,0 +1,675 @@
+
+/*
+ * Copyright (C) the ngx_gcs_proxy_module authors
+ */
+
+
+#include "ngx_http_gcs.h"
+
+
+static ngx_http_gcs_ctx_t *ngx_http_gcs_variable_ctx(ngx_http_request_t *r);
+static ngx_int_t ngx_http_gcs_address_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_gcs_mode_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_gcs_error_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_gcs_credentials_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_gcs_authorization_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_gcs_token_status_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_gcs_token_expires_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_gcs_accept_encoding_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_gcs_range_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_gcs_condition_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+#if (NGX_HTTP_CACHE)
+static ngx_int_t ngx_http_gcs_revalidate(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+#endif
+static ngx_int_t ngx_http_gcs_content_length_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_gcs_content_type_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static void ngx_http_gcs_set_value(ngx_http_variable_value_t *v,
+    ngx_str_t *value);
+
+
+typedef enum {
+    NGX_HTTP_GCS_IF_RANGE = 0,
+    NGX_HTTP_GCS_IF_MATCH,
+    NGX_HTTP_GCS_IF_NONE_MATCH,
+    NGX_HTTP_GCS_IF_MODIFIED_SINCE,
+    NGX_HTTP_GCS_IF_UNMODIFIED_SINCE
+} ngx_http_gcs_condition_e;
+
+
+/*
+ * None may be cached by nginx: a download by slices may outlive a token, and
+ * after a redirect another object is meant.
+ */
+
+static ngx_http_variable_t  ngx_http_gcs_variables[] = {
+
+    { ngx_string("gcs_bucket"), NULL, ngx_http_gcs_address_variable,
+      offsetof(ngx_http_gcs_ctx_t, object.bucket),
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("gcs_object"), NULL, ngx_http_gcs_address_variable,
+      offsetof(ngx_http_gcs_ctx_t, object.name),
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("gcs_uri"), NULL, ngx_http_gcs_address_variable,
+      offsetof(ngx_http_gcs_ctx_t, uri),
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("gcs_mode"), NULL, ngx_http_gcs_mode_variable, 0,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("gcs_error"), NULL, ngx_http_gcs_error_variable, 0,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("gcs_credentials"), NULL, ngx_http_gcs_credentials_variable,
+      0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("gcs_authorization"), NULL,
+      ngx_http_gcs_authorization_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("gcs_token_status"), NULL,
+      ngx_http_gcs_token_status_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("gcs_token_expires"), NULL,
+      ngx_http_gcs_token_expires_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    /* for the request to GCS, see ngx_http_gcs_proxy.c */
+
+    { ngx_string("__gcs_accept_encoding"), NULL,
+      ngx_http_gcs_accept_encoding_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("__gcs_range"), NULL, ngx_http_gcs_range_variable, 0,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("__gcs_if_range"), NULL, ngx_http_gcs_condition_variable,
+      NGX_HTTP_GCS_IF_RANGE, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("__gcs_if_match"), NULL, ngx_http_gcs_condition_variable,
+      NGX_HTTP_GCS_IF_MATCH, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("__gcs_if_none_match"), NULL,
+      ngx_http_gcs_condition_variable,
+      NGX_HTTP_GCS_IF_NONE_MATCH, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("__gcs_if_modified_since"), NULL,
+      ngx_http_gcs_condition_variable,
+      NGX_HTTP_GCS_IF_MODIFIED_SINCE, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("__gcs_if_unmodified_since"), NULL,
+      ngx_http_gcs_condition_variable,
+      NGX_HTTP_GCS_IF_UNMODIFIED_SINCE, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("__gcs_content_length"), NULL,
+      ngx_http_gcs_content_length_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("__gcs_content_type"), NULL,
+      ngx_http_gcs_content_type_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+      ngx_http_null_variable
+};
+
+
+ngx_int_t
+ngx_http_gcs_add_variables(ngx_conf_t *cf)
+{
+    ngx_str_t                  name;
+    ngx_http_variable_t       *var, *v;
+    ngx_http_gcs_main_conf_t  *gmcf;
+
+    for (v = ngx_http_gcs_variables; v->name.len; v++) {
+        var = ngx_http_add_variable(cf, &v->name, v->flags);
+        if (var == NULL) {
+            return NGX_ERROR;
+        }
+
+        var->get_handler = v->get_handler;
+        var->data = v->data;
+    }
+
+    /* nginx may have been built without slices */
+
+    gmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_gcs_proxy_module);
+
+    if (ngx_http_gcs_find_module(cf, "ngx_http_slice_filter_module")) {
+        ngx_str_set(&name, "slice_range");
+
+        gmcf->slice_range = ngx_http_get_variable_index(cf, &name);
+
+        if (gmcf->slice_range == NGX_ERROR) {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_str_t
+ngx_http_gcs_slice_range(ngx_http_request_t *r)
+{
+    ngx_str_t                   range;
+    ngx_http_gcs_main_conf_t   *gmcf;
+    ngx_http_variable_value_t  *v;
+
+    ngx_str_null(&range);
+
+    gmcf = ngx_http_get_module_main_conf(r, ngx_http_gcs_proxy_module);
+
+    if (gmcf->slice_range == NGX_ERROR) {
+        return range;
+    }
+
+    v = ngx_http_get_flushed_variable(r, gmcf->slice_range);
+
+    if (v && v->valid && !v->not_found) {
+        range.data = v->data;
+        range.len = v->len;
+    }
+
+    return range;
+}
+
+
+/*
+ * The context.  Until a handler of ours has settled it, a rewrite may still
+ * change what the request means, so the address is found anew each time.
+ */
+
+static ngx_http_gcs_ctx_t *
+ngx_http_gcs_variable_ctx(ngx_http_request_t *r)
+{
+    ngx_http_gcs_ctx_t       *ctx;
+    ngx_http_gcs_loc_conf_t  *glcf;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
+
+    if (ctx && (ctx->settled || ctx->quiet)) {
+        return ctx;
+    }
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
+
+    if (!glcf->passing && glcf->object == NULL && glcf->auth == NULL) {
+
+        /* the page of an "error_page", and the log */
+
+        return ngx_http_gcs_get_ctx(r);
+    }
+
+    ctx = ngx_http_gcs_make_ctx(r);
+
+    if (ctx) {
+        ctx->quiet = 1;
+        (void) ngx_http_gcs_resolve(r, ctx);
+        ctx->quiet = 0;
+    }
+
+    return ctx;
+}
+
+
+static ngx_int_t
+ngx_http_gcs_address_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_str_t           *value;
+    ngx_http_gcs_ctx_t  *ctx;
+
+    ctx = ngx_http_gcs_variable_ctx(r);
+
+    if (ctx == NULL || !ctx->addressed) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    value = (ngx_str_t *) ((char *) ctx + data);
+
+    ngx_http_gcs_set_value(v, value);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_gcs_mode_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_http_gcs_ctx_t  *ctx;
+
+    static ngx_str_t  proxy = ngx_string("proxy");
+
+    ctx = ngx_http_gcs_get_ctx(r);
+
+    if (ctx == NULL || !ctx->passed) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    ngx_http_gcs_set_value(v, &proxy);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_gcs_error_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_http_gcs_ctx_t  *ctx;
+
+    ctx = ngx_http_gcs_get_ctx(r);
+
+    if (ctx == NULL || ctx->error.len == 0) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    ngx_http_gcs_set_value(v, &ctx->error);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_gcs_credentials_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_http_gcs_ctx_t  *ctx;
+
+    ctx = ngx_http_gcs_variable_ctx(r);
+
+    if (ctx == NULL || ctx->identity == NULL) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    ngx_http_gcs_set_value(v, &ctx->identity->name);
+
+    return NGX_OK;
+}
+
+
+/*
+ * "Bearer TOKEN".  The value is a copy: the worker's own changes when the
+ * token is refreshed, and nginx takes length and text one after the other.
+ */
+
+static ngx_int_t
+ngx_http_gcs_authorization_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    u_char              *p;
+    ngx_int_t            rc;
+    ngx_str_t            token;
+    ngx_http_gcs_ctx_t  *ctx;
+
+    ctx = ngx_http_gcs_variable_ctx(r);
+
+    v->not_found = 1;
+
+    if (ctx == NULL || ctx->identity == NULL || ctx->identity->token == NULL) {
+        return NGX_OK;
+    }
+
+    rc = ngx_gcs_token_get(ctx->identity->token, &token, &ctx->generation);
+
+    ctx->pending = 0;
+
+    if (rc != NGX_OK) {
+
+        if (!ctx->passed) {
+            return NGX_OK;
+        }
+
+        /*
+         * The object was not in the cache.  GCS answers 401 to this, and the
+         * wrapper around the upstream waits for the token.
+         */
+
+        ctx->pending = 1;
+        ngx_str_set(&token, "pending");
+    }
+
+    p = ngx_pnalloc(r->pool, sizeof("Bearer ") - 1 + token.len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    v->data = p;
+    v->len = sizeof("Bearer ") - 1 + token.len;
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+
+    p = ngx_cpymem(p, "Bearer ", sizeof("Bearer ") - 1);
+    ngx_memcpy(p, token.data, token.len);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_gcs_token_status_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_str_t               *value;
+    ngx_http_gcs_ctx_t      *ctx;
+    ngx_gcs_token_state_t    state;
+
+    static ngx_str_t  valid = ngx_string("valid");
+    static ngx_str_t  fetching = ngx_string("fetching");
+    static ngx_str_t  failed = ngx_string("failed");
+    static ngx_str_t  none = ngx_string("none");
+
+    ctx = ngx_http_gcs_variable_ctx(r);
+
+    if (ctx == NULL || ctx->identity == NULL || ctx->identity->token == NULL) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    ngx_gcs_token_state(ctx->identity->token, &state);
+
+    value = state.expires ? &valid
+            : state.backoff ? &failed
+            : state.fetching ? &fetching : &none;
+
+    ngx_http_gcs_set_value(v, value);
+
+    return NGX_OK;
+}
+
+
+/* the time when the token expires, seconds since the epoch */
+
+static ngx_int_t
+ngx_http_gcs_token_expires_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    u_char                 *p;
+    ngx_http_gcs_ctx_t     *ctx;
+    ngx_gcs_token_state_t   state;
+
+    ctx = ngx_http_gcs_variable_ctx(r);
+
+    v->not_found = 1;
+
+    if (ctx == NULL || ctx->identity == NULL || ctx->identity->token == NULL) {
+        return NGX_OK;
+    }
+
+    ngx_gcs_token_state(ctx->identity->token, &state);
+
+    if (state.expires == 0) {
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(r->pool, NGX_TIME_T_LEN);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    v->data = p;
+    v->len = ngx_sprintf(p, "%T", state.expires) - p;
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+
+    return NGX_OK;
+}
+
+
+/*
+ * A gzip-stored object is asked for as stored if the client takes it so, or
+ * if it goes into a cache, from which nginx decompresses it for others.  Else
+ * GCS decompresses it, ignoring Range as it must.
+ * (https://cloud.google.com/storage/docs/transcoding)
+ */
+
+static ngx_int_t
+ngx_http_gcs_accept_encoding_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_http_gcs_main_conf_t  *gmcf;
+
+    static ngx_str_t  gzip = ngx_string("gzip");
+
+    gmcf = ngx_http_get_module_main_conf(r, ngx_http_gcs_proxy_module);
+
+    if (r->upstream && r->upstream->cacheable && gmcf->gunzip) {
+        ngx_http_gcs_set_value(v, &gzip);
+        return NGX_OK;
+    }
+
+#if (NGX_HTTP_GZIP)
+
+    if (r->upstream && !r->upstream->cacheable && ngx_http_gzip_ok(r) == NGX_OK)
+    {
+        ngx_http_gcs_set_value(v, &gzip);
+        return NGX_OK;
+    }
+
+#endif
+
+    v->not_found = 1;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_gcs_range_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_str_t            range;
+    ngx_http_gcs_ctx_t  *ctx;
+
+    range = ngx_http_gcs_slice_range(r);
+
+    if (range.len) {
+        ngx_http_gcs_set_value(v, &range);
+        return NGX_OK;
+    }
+
+    v->not_found = 1;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
+
+    if (ctx == NULL) {
+        return NGX_OK;
+    }
+
+    ctx->ranged = 0;
+
+    if (r != r->main
+        || ctx->no_range
+        || (r->upstream && r->upstream->cacheable)
+        || r->headers_in.range == NULL)
+    {
+        return NGX_OK;
+    }
+
+    ctx->ranged = 1;
+
+    ngx_http_gcs_set_value(v, &r->headers_in.range->value);
+
+    return NGX_OK;
+}
+
+
+/*
+ * The client's conditions.  What goes into a cache is asked for without them
+ * but for nginx's own revalidation, and a subrequest has none.
+ */
+
+static ngx_int_t
+ngx_http_gcs_condition_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_table_elt_t      *h;
+    ngx_http_gcs_ctx_t   *ctx;
+    ngx_http_upstream_t  *u;
+
+    u = r->upstream;
+
+    v->not_found = 1;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
+
+    if (ctx == NULL || u == NULL) {
+        return NGX_OK;
+    }
+
+#if (NGX_HTTP_CACHE)
+
+    if (u->cacheable) {
+        return ngx_http_gcs_revalidate(r, v, data);
+    }
+
+#endif
+
+    if (r != r->main) {
+        return NGX_OK;
+    }
+
+    switch (data) {
+
+    case NGX_HTTP_GCS_IF_RANGE:
+        h = ctx->ranged ? r->headers_in.if_range : NULL;
+        break;
+
+    case NGX_HTTP_GCS_IF_MATCH:
+        h = r->headers_in.if_match;
+        break;
+
+    case NGX_HTTP_GCS_IF_NONE_MATCH:
+        h = r->headers_in.if_none_match;
+        break;
+
+    case NGX_HTTP_GCS_IF_MODIFIED_SINCE:
+        h = r->headers_in.if_modified_since;
+        break;
+
+    default: /* NGX_HTTP_GCS_IF_UNMODIFIED_SINCE */
+        h = r->headers_in.if_unmodified_since;
+        break;
+    }
+
+    if (h) {
+        ngx_http_gcs_set_value(v, &h->value);
+    }
+
+    return NGX_OK;
+}
+
+
+#if (NGX_HTTP_CACHE)
+
+/* as the stock $upstream_cache_etag and $upstream_cache_last_modified */
+
+static ngx_int_t
+ngx_http_gcs_revalidate(ngx_http_request_t *r, ngx_http_variable_value_t *v,
+    uintptr_t data)
+{
+    u_char     *p;
+    ngx_str_t   time;
+
+    if (!r->upstream->conf->cache_revalidate
+        || r->upstream->cache_status != NGX_HTTP_CACHE_EXPIRED
+        || r->cache == NULL)
+    {
+        return NGX_OK;
+    }
+
+    if (data == NGX_HTTP_GCS_IF_NONE_MATCH && r->cache->etag.len) {
+        ngx_http_gcs_set_value(v, &r->cache->etag);
+        return NGX_OK;
+    }
+
+    if (data != NGX_HTTP_GCS_IF_MODIFIED_SINCE
+        || r->cache->last_modified == -1)
+    {
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(r->pool, sizeof("Mon, 28 Sep 1970 06:00:00 GMT") - 1);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    time.data = p;
+    time.len = ngx_http_time(p, r->cache->last_modified) - p;
+
+    ngx_http_gcs_set_value(v, &time);
+
+    return NGX_OK;
+}
+
+#endif
+
+
+static ngx_int_t
+ngx_http_gcs_content_length_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    u_char  *p;
+
+    if ((r->method & NGX_HTTP_GCS_READ) || r->headers_in.content_length_n < 0)
+    {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(r->pool, NGX_OFF_T_LEN);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    v->data = p;
+    v->len = ngx_sprintf(p, "%O", r->headers_in.content_length_n) - p;
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_gcs_content_type_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    if ((r->method & NGX_HTTP_GCS_READ) || r->headers_in.content_type == NULL)
+    {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    ngx_http_gcs_set_value(v, &r->headers_in.content_type->value);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_gcs_set_value(ngx_http_variable_value_t *v, ngx_str_t *value)
+{
+    v->data = value->data;
+    v->len = value->len;
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+}
