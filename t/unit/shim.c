@@ -1,0 +1,325 @@
+
+/*
+ * Copyright (C) the ngx_gcs_proxy_module authors
+ */
+
+
+#include "shim.h"
+
+
+ngx_uint_t  shim_fail_at;
+ngx_uint_t  shim_allocs;
+
+
+ngx_pool_t *
+ngx_create_pool(size_t size, ngx_log_t *log)
+{
+    ngx_pool_t  *pool;
+
+    pool = calloc(1, sizeof(ngx_pool_t));
+    if (pool == NULL) {
+        return NULL;
+    }
+
+    pool->max = size;
+    pool->log = log;
+
+    return pool;
+}
+
+
+void
+ngx_destroy_pool(ngx_pool_t *pool)
+{
+    ngx_pool_large_t    *l, *next;
+    ngx_pool_cleanup_t  *c;
+
+    for (c = pool->cleanup; c; c = c->next) {
+        if (c->handler) {
+            c->handler(c->data);
+        }
+    }
+
+    for (l = pool->large; l; l = next) {
+        next = l->next;
+        free(l->alloc);
+        free(l);
+    }
+
+    free(pool);
+}
+
+
+void *
+ngx_palloc(ngx_pool_t *pool, size_t size)
+{
+    ngx_pool_large_t  *l;
+
+    if (++shim_allocs == shim_fail_at) {
+        return NULL;
+    }
+
+    l = malloc(sizeof(ngx_pool_large_t));
+    if (l == NULL) {
+        abort();
+    }
+
+    l->alloc = malloc(size);
+    if (l->alloc == NULL) {
+        abort();
+    }
+
+    /* not zeros, so that a test sees what nobody has set */
+
+    memset(l->alloc, 0xa5, size);
+
+    l->next = pool->large;
+    pool->large = l;
+
+    return l->alloc;
+}
+
+
+void *
+ngx_pnalloc(ngx_pool_t *pool, size_t size)
+{
+    return ngx_palloc(pool, size);
+}
+
+
+void *
+ngx_pcalloc(ngx_pool_t *pool, size_t size)
+{
+    void  *p;
+
+    p = ngx_palloc(pool, size);
+
+    if (p) {
+        memset(p, 0, size);
+    }
+
+    return p;
+}
+
+
+ngx_pool_cleanup_t *
+ngx_pool_cleanup_add(ngx_pool_t *p, size_t size)
+{
+    ngx_pool_cleanup_t  *c;
+
+    c = ngx_palloc(p, sizeof(ngx_pool_cleanup_t));
+    if (c == NULL) {
+        return NULL;
+    }
+
+    c->data = NULL;
+
+    if (size) {
+        c->data = ngx_palloc(p, size);
+        if (c->data == NULL) {
+            return NULL;
+        }
+    }
+
+    c->handler = NULL;
+    c->next = p->cleanup;
+    p->cleanup = c;
+
+    return c;
+}
+
+
+ngx_array_t *
+ngx_array_create(ngx_pool_t *p, ngx_uint_t n, size_t size)
+{
+    ngx_array_t  *a;
+
+    a = ngx_palloc(p, sizeof(ngx_array_t));
+    if (a == NULL) {
+        return NULL;
+    }
+
+    a->elts = ngx_palloc(p, n * size);
+    if (a->elts == NULL) {
+        return NULL;
+    }
+
+    a->nelts = 0;
+    a->size = size;
+    a->nalloc = n;
+    a->pool = p;
+
+    return a;
+}
+
+
+void *
+ngx_array_push(ngx_array_t *a)
+{
+    void  *elts;
+
+    if (a->nelts == a->nalloc) {
+        elts = ngx_palloc(a->pool, 2 * a->nalloc * a->size);
+        if (elts == NULL) {
+            return NULL;
+        }
+
+        memcpy(elts, a->elts, a->nalloc * a->size);
+
+        a->elts = elts;
+        a->nalloc *= 2;
+    }
+
+    return (u_char *) a->elts + a->size * a->nelts++;
+}
+
+
+ngx_int_t
+ngx_atoi(u_char *line, size_t n)
+{
+    ngx_int_t  value;
+
+    if (n == 0) {
+        return NGX_ERROR;
+    }
+
+    for (value = 0; n--; line++) {
+
+        if (*line < '0' || *line > '9' || value > 100000000000000000) {
+            return NGX_ERROR;
+        }
+
+        value = value * 10 + (*line - '0');
+    }
+
+    return value;
+}
+
+
+ngx_int_t
+ngx_strcasecmp(u_char *s1, u_char *s2)
+{
+    return strcasecmp((char *) s1, (char *) s2);
+}
+
+
+ngx_int_t
+ngx_strncasecmp(u_char *s1, u_char *s2, size_t n)
+{
+    return strncasecmp((char *) s1, (char *) s2, n);
+}
+
+
+void
+ngx_encode_base64url(ngx_str_t *dst, ngx_str_t *src)
+{
+    size_t        i, n;
+    u_char       *p;
+    uint32_t      bits;
+    static char   basis[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                            "abcdefghijklmnopqrstuvwxyz0123456789-_";
+
+    p = dst->data;
+
+    for (i = 0; i < src->len; i += 3) {
+
+        n = ngx_min(src->len - i, 3);
+
+        bits = (uint32_t) src->data[i] << 16;
+
+        if (n > 1) {
+            bits |= (uint32_t) src->data[i + 1] << 8;
+        }
+
+        if (n > 2) {
+            bits |= src->data[i + 2];
+        }
+
+        *p++ = basis[bits >> 18];
+        *p++ = basis[(bits >> 12) & 0x3f];
+
+        if (n > 1) {
+            *p++ = basis[(bits >> 6) & 0x3f];
+        }
+
+        if (n > 2) {
+            *p++ = basis[bits & 0x3f];
+        }
+    }
+
+    dst->len = p - dst->data;
+}
+
+
+/* only the conversions that the pure files use */
+
+u_char *
+ngx_vslprintf(u_char *buf, u_char *last, const char *fmt, va_list args)
+{
+    char        number[32];
+    size_t      len;
+    ngx_str_t  *v;
+    const char *s;
+
+    for ( /* void */ ; *fmt && buf < last; fmt++) {
+
+        if (*fmt != '%') {
+            *buf++ = *fmt;
+            continue;
+        }
+
+        fmt++;
+
+        switch (*fmt) {
+
+        case 'V':
+            v = va_arg(args, ngx_str_t *);
+            s = (char *) v->data;
+            len = v->len;
+            break;
+
+        case 's':
+            s = va_arg(args, char *);
+            len = strlen(s);
+            break;
+
+        case 'd':
+            len = sprintf(number, "%d", va_arg(args, int));
+            s = number;
+            break;
+
+        case 'u':
+            fmt++;
+
+            if (*fmt != 'i') {
+                abort();
+            }
+
+            len = sprintf(number, "%lu",
+                          (unsigned long) va_arg(args, ngx_uint_t));
+            s = number;
+            break;
+
+        default:
+            abort();
+        }
+
+        len = ngx_min(len, (size_t) (last - buf));
+        buf = ngx_cpymem(buf, s, len);
+    }
+
+    return buf;
+}
+
+
+u_char *
+ngx_slprintf(u_char *buf, u_char *last, const char *fmt, ...)
+{
+    va_list  args;
+
+    va_start(args, fmt);
+    buf = ngx_vslprintf(buf, last, fmt, args);
+    va_end(args);
+
+    return buf;
+}

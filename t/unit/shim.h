@@ -1,0 +1,69 @@
+
+/*
+ * Copyright (C) the ngx_gcs_proxy_module authors
+ */
+
+
+#ifndef _SHIM_H_INCLUDED_
+#define _SHIM_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include <openssl/evp.h>
+
+
+/*
+ * What the pure files need of nginx, which the package of its headers has no
+ * sources of.  Every pool allocation is a malloc() of its own, so that
+ * AddressSanitizer sees an overrun that a real pool would hide.
+ */
+
+
+/* the allocation, counted from 1, that fails; 0: none.  See shim_allocs. */
+extern ngx_uint_t  shim_fail_at;
+
+/* allocations since the test has set it to 0 */
+extern ngx_uint_t  shim_allocs;
+
+
+/* failures so far: what main() returns */
+extern int  test_failures;
+
+#define test_check(cond, what)                                                \
+    test_result(!!(cond), #cond, what, __FILE__, __LINE__)
+
+/* what is a text that tells the case from others of a table; or NULL */
+void test_result(int ok, const char *cond, const char *what,
+    const char *file, int line);
+
+ngx_pool_t *test_pool(void);
+
+/* a copy with nothing readable behind it */
+ngx_str_t test_bytes(ngx_pool_t *pool, const void *data, size_t len);
+ngx_str_t test_text(ngx_pool_t *pool, const char *text);
+
+ngx_uint_t test_equal(ngx_str_t *str, const char *text);
+ngx_uint_t test_contains(ngx_str_t *str, const char *text);
+
+/* a C string from pool */
+char *test_cstr(ngx_pool_t *pool, ngx_str_t *str);
+
+/* keys made on the spot, since none may lie in the tree */
+
+typedef enum {
+    TEST_PKCS8 = 0,
+    TEST_PKCS1,
+    TEST_ENCRYPTED,
+    TEST_PUBLIC
+} test_pem_e;
+
+EVP_PKEY *test_rsa(int bits);
+ngx_str_t test_pem(ngx_pool_t *pool, EVP_PKEY *key, test_pem_e form);
+
+/* a complete key file of a service account */
+ngx_str_t test_key_file(ngx_pool_t *pool, EVP_PKEY *key);
+
+
+#endif /* _SHIM_H_INCLUDED_ */
