@@ -535,7 +535,8 @@ make_venv() {
     rm -rf "$BUILD/venv"
     "$VENV_PYTHON" -m venv "$BUILD/venv"
     "$BUILD/venv/bin/python" -m pip install --quiet \
-        --disable-pip-version-check -r "$ROOT/t/requirements.txt"
+        --disable-pip-version-check -r "$ROOT/t/requirements.txt" \
+        || die "pip cannot install t/requirements.txt, see above"
     say "$stamp" > "$BUILD/venv/stamp"
 }
 

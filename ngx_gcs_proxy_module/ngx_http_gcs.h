@@ -23,6 +23,10 @@
 #error "ngx_gcs_proxy_module needs nginx built with http_ssl_module"
 #endif
 
+#if !(NGX_HTTP_CACHE)
+#error "ngx_gcs_proxy_module needs nginx built with the HTTP cache"
+#endif
+
 
 #define NGX_HTTP_GCS_READ   (NGX_HTTP_GET|NGX_HTTP_HEAD)
 #define NGX_HTTP_GCS_WRITE  (NGX_HTTP_PUT|NGX_HTTP_DELETE)
@@ -199,6 +203,28 @@ typedef struct {
 } ngx_http_gcs_ctx_t;
 
 
+/* what an unset value of a directive looks like, by its slot */
+
+typedef enum {
+    NGX_HTTP_GCS_UNSET_PTR = 0,
+    NGX_HTTP_GCS_UNSET_STR,
+    NGX_HTTP_GCS_UNSET_FLAG,
+    NGX_HTTP_GCS_UNSET_UINT,
+    NGX_HTTP_GCS_UNSET_BITS
+} ngx_http_gcs_unset_e;
+
+
+/* the client's conditions, as data of a variable */
+
+typedef enum {
+    NGX_HTTP_GCS_IF_RANGE = 0,
+    NGX_HTTP_GCS_IF_MATCH,
+    NGX_HTTP_GCS_IF_NONE_MATCH,
+    NGX_HTTP_GCS_IF_MODIFIED_SINCE,
+    NGX_HTTP_GCS_IF_UNMODIFIED_SINCE
+} ngx_http_gcs_condition_e;
+
+
 extern ngx_module_t  ngx_http_gcs_proxy_module;
 extern ngx_module_t  ngx_http_gcs_filter_module;
 
@@ -215,6 +241,16 @@ extern ngx_module_t  ngx_http_proxy_module;
  */
 char *ngx_http_gcs_conf_error(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf,
     const char *fmt, ...);
+
+
+/* ngx_http_gcs_directives.c */
+
+/* the handlers of the directives of these names */
+char *ngx_http_gcs_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_gcs_buckets(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_gcs_set_header(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_gcs_user_project(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 
 
 /* ngx_http_gcs_identity.c */
@@ -265,12 +301,34 @@ char *ngx_http_gcs_proxy_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf);
  */
 char *ngx_http_gcs_proxy_finish(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf);
 
-/* the module of that name in this nginx, or NULL */
-ngx_module_t *ngx_http_gcs_find_module(ngx_conf_t *cf, char *name);
-
 /* notes a user's "proxy_cache_key" and hands it on to the stock proxy */
 char *ngx_http_gcs_proxy_cache_key(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+
+
+/* the stock proxy's directive of that name, or NULL */
+ngx_command_t *ngx_http_gcs_proxy_command(char *name);
+
+/* whether the user has set the value of the directive at this very level */
+ngx_uint_t ngx_http_gcs_proxy_is_set(ngx_http_upstream_conf_t *conf,
+    char *name, ngx_http_gcs_unset_e unset);
+
+/*
+ * Calls the stock proxy's directive of that name for the location, with one
+ * argument or two (arg2 may be NULL), as if it were written there.
+ */
+char *ngx_http_gcs_proxy_call(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf,
+    char *name, ngx_str_t *arg1, ngx_str_t *arg2);
+
+
+/* ngx_http_gcs_defaults.c */
+
+/* good values where the user has set none, here or at an outer level */
+char *ngx_http_gcs_proxy_defaults(ngx_conf_t *cf,
+    ngx_http_gcs_loc_conf_t *conf);
+
+/* the module of that name in this nginx, or NULL */
+ngx_module_t *ngx_http_gcs_find_module(ngx_conf_t *cf, char *name);
 
 
 /* ngx_http_gcs_pass.c */
@@ -291,6 +349,16 @@ ngx_http_gcs_ctx_t *ngx_http_gcs_get_ctx(ngx_http_request_t *r);
 ngx_http_gcs_ctx_t *ngx_http_gcs_make_ctx(ngx_http_request_t *r);
 
 /*
+ * Notes why there is no token, logs it once, and returns the HTTP status:
+ * 504 for NGX_AGAIN (waited too long), else 502.
+ */
+ngx_int_t ngx_http_gcs_token_failed(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx, ngx_int_t rc);
+
+
+/* ngx_http_gcs_address.c */
+
+/*
  * Finds bucket, object and identity of the request.  NGX_OK; or an HTTP
  * status, with ctx->error set and the cause logged.
  */
@@ -298,11 +366,11 @@ ngx_int_t ngx_http_gcs_resolve(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
 
 /*
- * Notes why there is no token, logs it once, and returns the HTTP status:
- * 504 for NGX_AGAIN (waited too long), else 502.
+ * Notes error, a word for "$gcs_error", logs reason, a text, and returns
+ * status; both must be constant strings.
  */
-ngx_int_t ngx_http_gcs_token_failed(ngx_http_request_t *r,
-    ngx_http_gcs_ctx_t *ctx, ngx_int_t rc);
+ngx_int_t ngx_http_gcs_refuse(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
+    ngx_int_t status, char *error, char *reason);
 
 
 /* ngx_http_gcs_upstream.c */
@@ -316,6 +384,37 @@ ngx_int_t ngx_http_gcs_upstream_wrap(ngx_conf_t *cf,
 
 /* stops what waits for the request; from the cleanup of its pool */
 void ngx_http_gcs_upstream_stop(ngx_http_gcs_ctx_t *ctx);
+
+/*
+ * Holds the request, when something has been set up that will call
+ * ngx_http_gcs_resume(); the caller returns what this returns from
+ * process_header().
+ */
+ngx_int_t ngx_http_gcs_hold(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx);
+
+/*
+ * Ends a hold, from an event's handler: with a result of 0 by another request
+ * to GCS, else by answering that HTTP status.  The request may be gone
+ * afterwards.
+ */
+void ngx_http_gcs_resume(ngx_http_gcs_ctx_t *ctx, ngx_uint_t result);
+
+/*
+ * To be returned from process_header(): makes nginx send the request again,
+ * made anew.  NGX_ERROR if memory is out.
+ */
+ngx_int_t ngx_http_gcs_retry(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx);
+
+
+/* ngx_http_gcs_answer.c */
+
+/*
+ * Decides upon the response header of GCS, and upon an error whose body is
+ * still being read; what they return is for process_header() to return.
+ */
+ngx_int_t ngx_http_gcs_judge(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx);
+ngx_int_t ngx_http_gcs_judge_error(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx);
 
 
 /* ngx_http_gcs_error.c */
@@ -348,13 +447,32 @@ ngx_str_t *ngx_http_gcs_upstream_header(ngx_http_request_t *r, char *name);
 
 /* ngx_http_gcs_variables.c */
 
+/* adds them, from preconfiguration */
 ngx_int_t ngx_http_gcs_add_variables(ngx_conf_t *cf);
+
+/* makes value, which is not copied, the value of a variable */
+void ngx_http_gcs_set_value(ngx_http_variable_value_t *v, ngx_str_t *value);
 
 /*
  * The value of "$slice_range" for the request, empty where "slice" is off.
  * The first evaluation makes nginx serve the request by slices.
  */
 ngx_str_t ngx_http_gcs_slice_range(ngx_http_request_t *r);
+
+
+/* ngx_http_gcs_request.c */
+
+/* the values of the headers of the request to GCS, as variables' handlers */
+ngx_int_t ngx_http_gcs_accept_encoding_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+ngx_int_t ngx_http_gcs_range_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+ngx_int_t ngx_http_gcs_condition_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+ngx_int_t ngx_http_gcs_content_length_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+ngx_int_t ngx_http_gcs_content_type_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
 
 
 #endif /* _NGX_HTTP_GCS_H_INCLUDED_ */

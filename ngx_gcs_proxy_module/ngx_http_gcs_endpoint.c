@@ -360,17 +360,20 @@ ngx_http_gcs_upstream_ctx(ngx_conf_t *cf, ngx_http_upstream_srv_conf_t *us,
     ngx_http_conf_ctx_t *ctx)
 {
     void               *mconf;
+    size_t              size;
     ngx_uint_t          m;
     ngx_http_module_t  *module;
 
+    size = sizeof(void *) * ngx_http_max_module;
+
     ctx->main_conf = ((ngx_http_conf_ctx_t *) cf->ctx)->main_conf;
 
-    ctx->srv_conf = ngx_pcalloc(cf->pool, sizeof(void *) * ngx_http_max_module);
+    ctx->srv_conf = ngx_pcalloc(cf->pool, size);
     if (ctx->srv_conf == NULL) {
         return NGX_ERROR;
     }
 
-    ctx->loc_conf = ngx_pcalloc(cf->pool, sizeof(void *) * ngx_http_max_module);
+    ctx->loc_conf = ngx_pcalloc(cf->pool, size);
     if (ctx->loc_conf == NULL) {
         return NGX_ERROR;
     }

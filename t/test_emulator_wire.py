@@ -173,6 +173,18 @@ def test_malformed_requests_are_refused_and_recorded(google, head):
     assert record["kind"] == "malformed" and record["violations"]
 
 
+@pytest.mark.parametrize("sent", [
+    b"GET /x HTT", b"PUT /x HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Length: 9\r\n\r\nabc"])
+def test_a_client_that_leaves_within_a_request_is_no_violation(google, sent):
+    with socket.create_connection(("127.0.0.1", google.http_port), 5) as sock:
+        sock.sendall(sent)
+        sock.shutdown(socket.SHUT_WR)
+        assert sock.recv(1) == b""
+    assert [r["kind"] for r in google.requests()] == ["incomplete"]
+    assert google.violations() == []
+
+
 def test_only_known_hosts_are_answered(google, get):
     for host, status in (("storage.googleapis.com", 200),
                          ("storage.googleapis.com:443", 200),
@@ -299,7 +311,8 @@ def test_a_reset_is_a_reset(google, get, fault, received):
 def test_a_truncated_body_ends_early_and_orderly(google, get):
     google.fault(truncate_after=5)
     data = wire(google, request_bytes(get))
-    assert b"Content-Length: 12\r\n" in data and data.endswith(b"\r\n\r\nhello")
+    assert b"Content-Length: 12\r\n" in data
+    assert data.endswith(b"\r\n\r\nhello")
 
 
 def test_a_stall_sends_nothing_more_for_its_time(google, get):

@@ -27,11 +27,11 @@ FUZZ = TESTS / "fuzz"
 NGINX_SRC = Path(os.environ.get("NGINX_SRC", "/usr/share/nginx/src"))
 FUZZ_SECONDS = int(os.environ.get("GCS_FUZZ_SECONDS", "5"))
 
+# a large one may be split: ngx_gcs_NAME.c, ngx_gcs_NAME_PART.c
 PURE = [
-    MODULE / f"ngx_gcs_{name}.c"
-    for name in (
-        "escape", "object", "crypto", "credentials", "jwt", "grant",
-    )
+    source
+    for name in ("escape", "object", "crypto", "credentials", "jwt", "grant")
+    for source in sorted(MODULE.glob(f"ngx_gcs_{name}*.c"))
 ]
 SUPPORT = [UNIT / "shim.c", UNIT / "support.c"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from typing import Iterator
 from urllib.parse import quote
 
 from emulator import Emulator, signing_key
@@ -86,6 +88,17 @@ def show(url: str, options: list[str], expected: int) -> None:
         raise SystemExit(f"demo: {url} gave {status}, not {expected}")
 
 
+@contextlib.contextmanager
+def deaf_to_ctrl_c() -> Iterator[None]:
+    """A terminal sends Ctrl-C to every process; what is started in here must
+    live until we have ended the rest in order."""
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+
 def wait_for_end() -> None:
     done = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -98,7 +111,9 @@ def run(check: bool, folder: Path, media: Path) -> None:
     if not media.exists():
         say("Making pictures, sound and a video …")
 
-    with Emulator() as emulator:
+    with contextlib.ExitStack() as stack:
+        with deaf_to_ctrl_c():
+            emulator = stack.enter_context(Emulator())
         fill(emulator, media)
 
         key = folder / "key.json"

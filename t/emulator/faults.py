@@ -19,7 +19,7 @@ from .wire import Request, Response
 class Fault:
     # Which requests.
     kind: str | None = None                # "token", "storage"; None: any
-    path: str | None = None                # regular expression, found in target
+    path: str | None = None                # regular expression, for search()
     method: str | None = None
     count: int | None = 1                  # None: for ever
     skip: int = 0                          # let that many matches pass first

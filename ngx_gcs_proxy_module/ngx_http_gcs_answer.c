@@ -1,0 +1,297 @@
+
+/*
+ * Copyright (C) the ngx_gcs_proxy_module authors
+ */
+
+
+#include "ngx_http_gcs.h"
+
+
+/* what is done about an answer of GCS, see ngx_http_gcs_upstream.c */
+
+
+#define NGX_HTTP_GCS_ATTEMPTS   3       /* requests for one answer */
+#define NGX_HTTP_GCS_PAUSE      200     /* milliseconds, then doubled */
+#define NGX_HTTP_GCS_PAUSE_MAX  2000    /* of Retry-After, milliseconds */
+
+
+static ngx_int_t ngx_http_gcs_judge_range(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx);
+static ngx_int_t ngx_http_gcs_unauthorized(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx);
+static ngx_uint_t ngx_http_gcs_may_retry(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx);
+static ngx_msec_t ngx_http_gcs_pause(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx);
+static void ngx_http_gcs_token_wake(ngx_gcs_token_waiter_t *waiter,
+    ngx_int_t rc);
+static void ngx_http_gcs_timer_wake(ngx_event_t *ev);
+
+
+ngx_int_t
+ngx_http_gcs_judge(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
+{
+    ngx_uint_t            status;
+    ngx_http_upstream_t  *u;
+
+    u = r->upstream;
+    status = u->headers_in.status_n;
+
+    ctx->status = status;
+
+    if (status == NGX_HTTP_PARTIAL_CONTENT) {
+        return ngx_http_gcs_judge_range(r, ctx);
+    }
+
+    if ((status >= NGX_HTTP_OK && status < NGX_HTTP_SPECIAL_RESPONSE)
+        || status == NGX_HTTP_NOT_MODIFIED)
+    {
+        return NGX_OK;
+    }
+
+    ctx->step = NGX_HTTP_GCS_BODY;
+
+    return ngx_http_gcs_judge_error(r, ctx);
+}
+
+
+/*
+ * A part that belongs to another version than the client's If-Range names:
+ * whether GCS heeds that header is not documented.  Then the whole object is
+ * the right answer (RFC 9110, 13.1.5), and it is asked for.
+ */
+
+static ngx_int_t
+ngx_http_gcs_judge_range(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
+{
+    ngx_str_t             *validator;
+    ngx_table_elt_t       *h;
+    ngx_http_upstream_t   *u;
+
+    u = r->upstream;
+    h = r->headers_in.if_range;
+
+    if (!ctx->ranged || h == NULL) {
+        return NGX_OK;
+    }
+
+    if (h->value.len && h->value.data[h->value.len - 1] == '"') {
+        validator = u->headers_in.etag ? &u->headers_in.etag->value : NULL;
+
+    } else {
+        validator = u->headers_in.last_modified
+                    ? &u->headers_in.last_modified->value : NULL;
+    }
+
+    if (validator
+        && validator->len == h->value.len
+        && ngx_memcmp(validator->data, h->value.data, h->value.len) == 0
+        && !(h->value.len > 1 && h->value.data[0] == 'W'
+             && h->value.data[1] == '/'))
+    {
+        return NGX_OK;
+    }
+
+    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "http gcs if-range does not match, asking without range");
+
+    ctx->no_range = 1;
+
+    return ngx_http_gcs_retry(r, ctx);
+}
+
+
+/* an error: what it says is read to the end, so that its connection is kept */
+
+ngx_int_t
+ngx_http_gcs_judge_error(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
+{
+    ngx_int_t    rc;
+    ngx_msec_t   pause;
+
+    rc = ngx_http_gcs_read_error(r, ctx);
+
+    if (rc == NGX_AGAIN) {
+        return NGX_AGAIN;
+    }
+
+    ctx->step = NGX_HTTP_GCS_HEADER;
+
+    if (ctx->status == NGX_HTTP_UNAUTHORIZED
+        || (ctx->pending && ctx->status == NGX_HTTP_FORBIDDEN))
+    {
+        return ngx_http_gcs_unauthorized(r, ctx);
+    }
+
+    if ((ctx->status == NGX_HTTP_REQUEST_TIME_OUT
+         || ctx->status == NGX_HTTP_TOO_MANY_REQUESTS
+         || ctx->status >= NGX_HTTP_INTERNAL_SERVER_ERROR)
+        && ngx_http_gcs_may_retry(r, ctx)
+        && (r->method & NGX_HTTP_GCS_READ))
+    {
+        pause = ngx_http_gcs_pause(r, ctx);
+
+        if (pause) {
+            ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                          "gcs responded %ui \"%V\", trying again in %M ms",
+                          ctx->status, &ctx->error, pause);
+
+            ctx->timer.handler = ngx_http_gcs_timer_wake;
+            ctx->timer.data = ctx;
+            ctx->timer.log = r->connection->log;
+
+            ngx_add_timer(&ctx->timer, pause);
+
+            return ngx_http_gcs_hold(r, ctx);
+        }
+    }
+
+    return ngx_http_gcs_fail(r, ctx, ngx_http_gcs_map_status(ctx->status));
+}
+
+
+static ngx_int_t
+ngx_http_gcs_unauthorized(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
+{
+    ngx_int_t                 rc;
+    ngx_str_t                 value;
+    ngx_gcs_token_t          *token;
+    ngx_http_gcs_loc_conf_t  *glcf;
+
+    token = ctx->identity->token;
+
+    if (token == NULL || ctx->reauthorized
+        || r->request_body_no_buffering
+        || (!ctx->pending
+            && ngx_gcs_token_reject(token, ctx->generation) != NGX_OK))
+    {
+        return ngx_http_gcs_fail(r, ctx, NGX_HTTP_BAD_GATEWAY);
+    }
+
+    ctx->reauthorized = !ctx->pending;
+
+    rc = ngx_gcs_token_get(token, &value, &ctx->generation);
+
+    if (rc == NGX_OK) {
+        return ngx_http_gcs_retry(r, ctx);
+    }
+
+    if (rc == NGX_AGAIN) {
+        glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
+
+        ctx->waiter.handler = ngx_http_gcs_token_wake;
+        ctx->waiter.data = ctx;
+        ctx->waiter.log = r->connection->log;
+
+        ngx_gcs_token_wait(token, &ctx->waiter, glcf->token_timeout);
+
+        return ngx_http_gcs_hold(r, ctx);
+    }
+
+    ctx->result = ngx_http_gcs_token_failed(r, ctx, rc);
+
+    return ngx_http_gcs_fail(r, ctx, ctx->result);
+}
+
+
+/* as the directives proxy_next_upstream* of the user allow */
+
+static ngx_uint_t
+ngx_http_gcs_may_retry(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
+{
+    ngx_msec_t                 timeout;
+    ngx_uint_t                 tries;
+    ngx_http_upstream_conf_t  *ucf;
+
+    ucf = r->upstream->conf;
+
+    if (r->request_body_no_buffering
+        || (ucf->next_upstream & NGX_HTTP_UPSTREAM_FT_OFF))
+    {
+        return 0;
+    }
+
+    timeout = ucf->next_upstream_timeout;
+
+    if (timeout
+        && ngx_current_msec - r->upstream->peer.start_time >= timeout)
+    {
+        return 0;
+    }
+
+    tries = ucf->next_upstream_tries;
+
+    if (tries == 0 || tries > NGX_HTTP_GCS_ATTEMPTS) {
+        tries = NGX_HTTP_GCS_ATTEMPTS;
+    }
+
+    return ctx->attempts < tries;
+}
+
+
+/* milliseconds to wait; 0: longer than a client should be kept */
+
+static ngx_msec_t
+ngx_http_gcs_pause(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
+{
+    ngx_int_t    seconds;
+    ngx_msec_t   pause, timeout;
+    ngx_str_t   *value;
+
+    pause = NGX_HTTP_GCS_PAUSE << (ctx->attempts - 1);
+
+    /* half of it by chance, so that clients do not come back together */
+
+    pause = pause / 2 + (ngx_msec_t) ngx_random() % pause;
+
+    value = ngx_http_gcs_upstream_header(r, "retry-after");
+
+    if (value) {
+        seconds = ngx_atoi(value->data, value->len);
+
+        if (seconds == NGX_ERROR || seconds * 1000 > NGX_HTTP_GCS_PAUSE_MAX) {
+            return 0;
+        }
+
+        pause += seconds * 1000;
+    }
+
+    timeout = r->upstream->conf->next_upstream_timeout;
+
+    if (timeout
+        && ngx_current_msec - r->upstream->peer.start_time + pause >= timeout)
+    {
+        return 0;
+    }
+
+    return pause;
+}
+
+
+static void
+ngx_http_gcs_token_wake(ngx_gcs_token_waiter_t *waiter, ngx_int_t rc)
+{
+    ngx_uint_t           result;
+    ngx_http_request_t  *r;
+    ngx_http_gcs_ctx_t  *ctx;
+
+    ctx = waiter->data;
+    r = ctx->request;
+
+    ngx_http_set_log_request(r->connection->log, r);
+
+    result = (rc == NGX_OK) ? 0 : ngx_http_gcs_token_failed(r, ctx, rc);
+
+    ngx_http_gcs_resume(ctx, result);
+}
+
+
+static void
+ngx_http_gcs_timer_wake(ngx_event_t *ev)
+{
+    ngx_http_gcs_ctx_t *ctx = ev->data;
+
+    ngx_http_set_log_request(ctx->request->connection->log, ctx->request);
+
+    ngx_http_gcs_resume(ctx, 0);
+}

@@ -1,0 +1,278 @@
+
+/*
+ * Copyright (C) the ngx_gcs_proxy_module authors
+ */
+
+
+#include "ngx_http_gcs.h"
+
+
+static ngx_int_t ngx_http_gcs_folder(ngx_conf_t *cf, ngx_str_t *name);
+
+
+char *
+ngx_http_gcs_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_gcs_loc_conf_t *glcf = conf;
+
+    char                              *err;
+    ngx_str_t                         *value;
+    ngx_http_core_loc_conf_t          *clcf;
+    ngx_http_compile_complex_value_t   ccv;
+
+    if (glcf->passing) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    glcf->passing = 1;
+    glcf->file = &cf->conf_file->file.name;
+    glcf->line = cf->conf_file->line;
+
+    if (!clcf->named
+#if (NGX_PCRE)
+        && clcf->regex == NULL
+#endif
+       )
+    {
+        glcf->location = clcf->name;
+    }
+
+    if (ngx_http_script_variables_count(&value[1])) {
+
+        glcf->pass = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
+        if (glcf->pass == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+        ccv.cf = cf;
+        ccv.value = &value[1];
+        ccv.complex_value = glcf->pass;
+
+        if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+            return NGX_CONF_ERROR;
+        }
+
+        return NGX_CONF_OK;
+    }
+
+    err = ngx_gcs_object_parse_url(&value[1], &glcf->target);
+
+    if (err == NULL) {
+        err = ngx_gcs_object_check(&glcf->target.name);
+    }
+
+    if (err) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid value \"%V\" in \"%V\" directive: %s; "
+                           "it must be \"gs://BUCKET[/PREFIX]\"",
+                           &value[1], &cmd->name, err);
+        return NGX_CONF_ERROR;
+    }
+
+    /* nothing is left of the URI in an exact location: PREFIX is the name */
+
+    if (!clcf->exact_match
+        && ngx_http_gcs_folder(cf, &glcf->target.name) != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_gcs_buckets(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_gcs_loc_conf_t *glcf = conf;
+
+    u_char            *p;
+    ngx_str_t         *value;
+    ngx_uint_t         i;
+    ngx_gcs_object_t  *bucket;
+
+    if (glcf->buckets != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    glcf->buckets = ngx_array_create(cf->pool, cf->args->nelts - 1,
+                                     sizeof(ngx_gcs_object_t));
+    if (glcf->buckets == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        bucket = ngx_array_push(glcf->buckets);
+        if (bucket == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        bucket->bucket = value[i];
+        ngx_str_null(&bucket->name);
+
+        p = ngx_strlchr(value[i].data, value[i].data + value[i].len, '/');
+
+        if (p) {
+            bucket->bucket.len = p - value[i].data;
+            bucket->name.data = p + 1;
+            bucket->name.len = value[i].len - bucket->bucket.len - 1;
+        }
+
+        if (ngx_gcs_bucket_check(&bucket->bucket) != NGX_OK
+            || ngx_gcs_object_check(&bucket->name) != NULL)
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid bucket \"%V\" in \"%V\" directive; "
+                               "it must be \"NAME[/PREFIX]\"",
+                               &value[i], &cmd->name);
+            return NGX_CONF_ERROR;
+        }
+
+        if (ngx_http_gcs_folder(cf, &bucket->name) != NGX_OK) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_gcs_set_header(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_gcs_loc_conf_t *glcf = conf;
+
+    u_char                             ch;
+    size_t                             i;
+    ngx_str_t                         *value;
+    ngx_http_gcs_header_t             *h;
+    ngx_http_compile_complex_value_t   ccv;
+
+    value = cf->args->elts;
+
+    if (value[1].len <= sizeof("x-goog-") - 1
+        || ngx_strncasecmp(value[1].data, (u_char *) "x-goog-",
+                           sizeof("x-goog-") - 1)
+           != 0)
+    {
+        goto invalid;
+    }
+
+    for (i = 0; i < value[1].len; i++) {
+        ch = value[1].data[i];
+
+        if (!(ch == '-' || (ch >= '0' && ch <= '9')
+              || ((ch | 0x20) >= 'a' && (ch | 0x20) <= 'z')))
+        {
+            goto invalid;
+        }
+    }
+
+    if (glcf->headers == NGX_CONF_UNSET_PTR) {
+        glcf->headers = ngx_array_create(cf->pool, 4,
+                                         sizeof(ngx_http_gcs_header_t));
+        if (glcf->headers == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    h = ngx_array_push(glcf->headers);
+    if (h == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    h->name = value[1];
+    h->source = value[2];
+
+    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = &value[2];
+    ccv.complex_value = &h->value;
+
+    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+
+invalid:
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "invalid header name \"%V\" in \"%V\" directive; "
+                       "only \"x-goog-NAME\" can be set",
+                       &value[1], &cmd->name);
+
+    return NGX_CONF_ERROR;
+}
+
+
+char *
+ngx_http_gcs_user_project(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_gcs_loc_conf_t *glcf = conf;
+
+    ngx_str_t                         *value;
+    ngx_http_compile_complex_value_t   ccv;
+
+    if (glcf->user_project) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    glcf->user_project_source = value[1];
+
+    glcf->user_project = ngx_palloc(cf->pool,
+                                    sizeof(ngx_http_complex_value_t));
+    if (glcf->user_project == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = &value[1];
+    ccv.complex_value = glcf->user_project;
+
+    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* a prefix always names a folder: "p" and "p/" mean the same */
+
+static ngx_int_t
+ngx_http_gcs_folder(ngx_conf_t *cf, ngx_str_t *name)
+{
+    u_char  *p;
+
+    if (name->len == 0 || name->data[name->len - 1] == '/') {
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(cf->pool, name->len + 1);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(p, name->data, name->len);
+    p[name->len] = '/';
+
+    name->len++;
+    name->data = p;
+
+    return NGX_OK;
+}

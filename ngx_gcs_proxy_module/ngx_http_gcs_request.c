@@ -1,0 +1,242 @@
+
+/*
+ * Copyright (C) the ngx_gcs_proxy_module authors
+ */
+
+
+#include "ngx_http_gcs.h"
+
+
+/*
+ * The headers of the request to GCS, as variables that only
+ * ngx_http_gcs_proxy.c uses.
+ */
+
+
+static ngx_int_t ngx_http_gcs_revalidate(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+
+
+/*
+ * A gzip-stored object is asked for as stored if the client takes it so, or
+ * if it goes into a cache, from which nginx decompresses it for others.  Else
+ * GCS decompresses it, ignoring Range as it must.
+ * (https://cloud.google.com/storage/docs/transcoding)
+ */
+
+ngx_int_t
+ngx_http_gcs_accept_encoding_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_http_gcs_main_conf_t  *gmcf;
+
+    static ngx_str_t  gzip = ngx_string("gzip");
+
+    gmcf = ngx_http_get_module_main_conf(r, ngx_http_gcs_proxy_module);
+
+    if (r->upstream && r->upstream->cacheable && gmcf->gunzip) {
+        ngx_http_gcs_set_value(v, &gzip);
+        return NGX_OK;
+    }
+
+#if (NGX_HTTP_GZIP)
+
+    if (r->upstream && !r->upstream->cacheable
+        && ngx_http_gzip_ok(r) == NGX_OK)
+    {
+        ngx_http_gcs_set_value(v, &gzip);
+        return NGX_OK;
+    }
+
+#endif
+
+    v->not_found = 1;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_gcs_range_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_str_t            range;
+    ngx_http_gcs_ctx_t  *ctx;
+
+    range = ngx_http_gcs_slice_range(r);
+
+    if (range.len) {
+        ngx_http_gcs_set_value(v, &range);
+        return NGX_OK;
+    }
+
+    v->not_found = 1;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
+
+    if (ctx == NULL) {
+        return NGX_OK;
+    }
+
+    ctx->ranged = 0;
+
+    if (r != r->main
+        || ctx->no_range
+        || (r->upstream && r->upstream->cacheable)
+        || r->headers_in.range == NULL)
+    {
+        return NGX_OK;
+    }
+
+    ctx->ranged = 1;
+
+    ngx_http_gcs_set_value(v, &r->headers_in.range->value);
+
+    return NGX_OK;
+}
+
+
+/*
+ * The client's conditions.  What goes into a cache is asked for without them
+ * but for nginx's own revalidation, and a subrequest has none.
+ */
+
+ngx_int_t
+ngx_http_gcs_condition_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_table_elt_t      *h;
+    ngx_http_gcs_ctx_t   *ctx;
+    ngx_http_upstream_t  *u;
+
+    u = r->upstream;
+
+    v->not_found = 1;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
+
+    if (ctx == NULL || u == NULL) {
+        return NGX_OK;
+    }
+
+    if (u->cacheable) {
+        return ngx_http_gcs_revalidate(r, v, data);
+    }
+
+    if (r != r->main) {
+        return NGX_OK;
+    }
+
+    switch (data) {
+
+    case NGX_HTTP_GCS_IF_RANGE:
+        h = ctx->ranged ? r->headers_in.if_range : NULL;
+        break;
+
+    case NGX_HTTP_GCS_IF_MATCH:
+        h = r->headers_in.if_match;
+        break;
+
+    case NGX_HTTP_GCS_IF_NONE_MATCH:
+        h = r->headers_in.if_none_match;
+        break;
+
+    case NGX_HTTP_GCS_IF_MODIFIED_SINCE:
+        h = r->headers_in.if_modified_since;
+        break;
+
+    default: /* NGX_HTTP_GCS_IF_UNMODIFIED_SINCE */
+        h = r->headers_in.if_unmodified_since;
+        break;
+    }
+
+    if (h) {
+        ngx_http_gcs_set_value(v, &h->value);
+    }
+
+    return NGX_OK;
+}
+
+
+/* as the stock $upstream_cache_etag and $upstream_cache_last_modified */
+
+static ngx_int_t
+ngx_http_gcs_revalidate(ngx_http_request_t *r, ngx_http_variable_value_t *v,
+    uintptr_t data)
+{
+    u_char     *p;
+    ngx_str_t   time;
+
+    if (!r->upstream->conf->cache_revalidate
+        || r->upstream->cache_status != NGX_HTTP_CACHE_EXPIRED
+        || r->cache == NULL)
+    {
+        return NGX_OK;
+    }
+
+    if (data == NGX_HTTP_GCS_IF_NONE_MATCH && r->cache->etag.len) {
+        ngx_http_gcs_set_value(v, &r->cache->etag);
+        return NGX_OK;
+    }
+
+    if (data != NGX_HTTP_GCS_IF_MODIFIED_SINCE
+        || r->cache->last_modified == -1)
+    {
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(r->pool, sizeof("Mon, 28 Sep 1970 06:00:00 GMT") - 1);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    time.data = p;
+    time.len = ngx_http_time(p, r->cache->last_modified) - p;
+
+    ngx_http_gcs_set_value(v, &time);
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_gcs_content_length_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    u_char  *p;
+
+    if ((r->method & NGX_HTTP_GCS_READ) || r->headers_in.content_length_n < 0)
+    {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(r->pool, NGX_OFF_T_LEN);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    v->data = p;
+    v->len = ngx_sprintf(p, "%O", r->headers_in.content_length_n) - p;
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_gcs_content_type_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    if ((r->method & NGX_HTTP_GCS_READ) || r->headers_in.content_type == NULL)
+    {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    ngx_http_gcs_set_value(v, &r->headers_in.content_type->value);
+
+    return NGX_OK;
+}
