@@ -388,7 +388,7 @@ compile() {
 
     make -C "$WORK" -f objs/Makefile -j "$jobs" "objs/$MODULE" \
         > "$WORK/make.log" 2>&1 < /dev/null || {
-        grep -E -A 4 'error: |undefined reference|No rule' \
+        grep -E -A 4 'error: |undefined reference|multiple definition|No rule' \
             "$WORK/make.log" >&2 \
         || cat "$WORK/make.log" >&2
         die "the compiler failed, see $WORK/make.log"

@@ -26,13 +26,14 @@ typedef struct {
 
 
 static CURLM *ngx_gcs_fetch_multi(void);
-static char *ngx_gcs_fetch_check_library(void);
 static int ngx_gcs_fetch_socket(CURL *easy, curl_socket_t s, int what,
     void *data, void *socket_data);
 static void ngx_gcs_fetch_starve(CURL *easy);
-static void ngx_gcs_fetch_event(ngx_event_t *ev, ngx_int_t event,
+static void ngx_gcs_fetch_watch(ngx_event_t *ev, ngx_int_t event,
     ngx_uint_t on);
-static void ngx_gcs_fetch_free_socket(ngx_connection_t *c);
+static void ngx_gcs_fetch_free_socket(ngx_connection_t *c, ngx_uint_t flags);
+static curl_socket_t ngx_gcs_fetch_open(void *data, curlsocktype purpose,
+    struct curl_sockaddr *addr);
 static int ngx_gcs_fetch_timer(CURLM *multi, long timeout, void *data);
 static void ngx_gcs_fetch_socket_handler(ngx_event_t *ev);
 static void ngx_gcs_fetch_timer_handler(ngx_event_t *ev);
@@ -83,7 +84,9 @@ ngx_gcs_fetch(ngx_gcs_request_t *req, ngx_gcs_fetch_conf_t *conf,
         goto failed;
     }
 
-    if (ngx_gcs_fetch_set_conf(fetch, conf) != NGX_OK
+    if (curl_easy_setopt(fetch->easy, CURLOPT_OPENSOCKETFUNCTION,
+                         ngx_gcs_fetch_open) != CURLE_OK
+        || ngx_gcs_fetch_set_conf(fetch, conf) != NGX_OK
         || ngx_gcs_fetch_set_request(fetch, req) != NGX_OK)
     {
         ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
@@ -204,47 +207,22 @@ ngx_gcs_fetch_multi(void)
 }
 
 
-static char *
-ngx_gcs_fetch_check_library(void)
-{
-    CURLcode                 code;
-    curl_version_info_data  *info;
-
-    code = curl_global_init(CURL_GLOBAL_ALL);
-
-    ERR_clear_error();
-
-    if (code != CURLE_OK) {
-        return "curl_global_init() failed";
-    }
-
-    info = curl_version_info(CURLVERSION_NOW);
-
-    if (info->version_num < 0x075700) {
-        return "it is older than 7.87.0";
-    }
-
-    if (!(info->features & CURL_VERSION_ASYNCHDNS)) {
-        return "its name resolver would block the worker process";
-    }
-
-    if (!(info->features & CURL_VERSION_SSL)) {
-        return "it is built without TLS";
-    }
-
-    return NULL;
-}
-
-
 static int
 ngx_gcs_fetch_socket(CURL *easy, curl_socket_t s, int what, void *data,
     void *socket_data)
 {
     ngx_connection_t  *c = socket_data;
 
+    ngx_uint_t  closed;
+
     if (what == CURL_POLL_REMOVE) {
         if (c) {
-            ngx_gcs_fetch_free_socket(c);
+
+            /* usually it is still open: libcurl may want to use it again */
+
+            closed = (fcntl(s, F_GETFD) == -1);
+
+            ngx_gcs_fetch_free_socket(c, closed ? NGX_CLOSE_EVENT : 0);
             (void) curl_multi_assign(ngx_gcs_fetch_client.multi, s, NULL);
         }
 
@@ -270,8 +248,8 @@ ngx_gcs_fetch_socket(CURL *easy, curl_socket_t s, int what, void *data,
         (void) curl_multi_assign(ngx_gcs_fetch_client.multi, s, c);
     }
 
-    ngx_gcs_fetch_event(c->read, NGX_READ_EVENT, what & CURL_POLL_IN);
-    ngx_gcs_fetch_event(c->write, NGX_WRITE_EVENT, what & CURL_POLL_OUT);
+    ngx_gcs_fetch_watch(c->read, NGX_READ_EVENT, what & CURL_POLL_IN);
+    ngx_gcs_fetch_watch(c->write, NGX_WRITE_EVENT, what & CURL_POLL_OUT);
 
     return 0;
 }
@@ -299,7 +277,7 @@ ngx_gcs_fetch_starve(CURL *easy)
 
 
 static void
-ngx_gcs_fetch_event(ngx_event_t *ev, ngx_int_t event, ngx_uint_t on)
+ngx_gcs_fetch_watch(ngx_event_t *ev, ngx_int_t event, ngx_uint_t on)
 {
     if (on && !ev->active) {
 
@@ -316,13 +294,18 @@ ngx_gcs_fetch_event(ngx_event_t *ev, ngx_int_t event, ngx_uint_t on)
 }
 
 
-static void
-ngx_gcs_fetch_free_socket(ngx_connection_t *c)
-{
-    /* the socket itself is libcurl's, which may go on using it */
+/* flags is NGX_CLOSE_EVENT if the socket has been closed, else 0 */
 
-    ngx_gcs_fetch_event(c->read, NGX_READ_EVENT, 0);
-    ngx_gcs_fetch_event(c->write, NGX_WRITE_EVENT, 0);
+static void
+ngx_gcs_fetch_free_socket(ngx_connection_t *c, ngx_uint_t flags)
+{
+    if (c->read->active) {
+        (void) ngx_del_event(c->read, NGX_READ_EVENT, flags);
+    }
+
+    if (c->write->active) {
+        (void) ngx_del_event(c->write, NGX_WRITE_EVENT, flags);
+    }
 
     if (c->read->posted) {
         ngx_delete_posted_event(c->read);
@@ -337,6 +320,42 @@ ngx_gcs_fetch_free_socket(ngx_connection_t *c)
     /* by this an event already reported is known to be stale */
 
     c->fd = (ngx_socket_t) -1;
+}
+
+
+/*
+ * While it connects, libcurl 7.88 closes a socket before it says so, and may
+ * have the next one open under the same number by then: nginx would wait for
+ * events of a socket that the kernel no longer watches.
+ */
+
+static curl_socket_t
+ngx_gcs_fetch_open(void *data, curlsocktype purpose,
+    struct curl_sockaddr *addr)
+{
+    ngx_uint_t         i;
+    curl_socket_t      s;
+    ngx_connection_t  *c;
+
+    s = ngx_socket(addr->family, addr->socktype, addr->protocol);
+
+    if (s == (curl_socket_t) -1) {
+        return CURL_SOCKET_BAD;
+    }
+
+    c = ngx_cycle->connections;
+
+    for (i = 0; i < ngx_cycle->connection_n; i++) {
+        if (c[i].fd == s
+            && c[i].read
+            && c[i].read->handler == ngx_gcs_fetch_socket_handler)
+        {
+            ngx_gcs_fetch_free_socket(&c[i], NGX_CLOSE_EVENT);
+            (void) curl_multi_assign(ngx_gcs_fetch_client.multi, s, NULL);
+        }
+    }
+
+    return s;
 }
 
 
@@ -513,37 +532,16 @@ ngx_gcs_fetch_complete(ngx_gcs_fetch_t *fetch, CURLcode code)
 static void
 ngx_gcs_fetch_destroy(ngx_gcs_fetch_t *fetch)
 {
-    struct curl_slist  *header;
-
-    if (fetch->easy) {
-        if (fetch->added) {
-            (void) curl_multi_remove_handle(ngx_gcs_fetch_client.multi,
-                                            fetch->easy);
-        }
-
-        curl_easy_cleanup(fetch->easy);
-
-        ERR_clear_error();
-    }
-
-    for (header = fetch->headers; header; header = header->next) {
-        ngx_explicit_memzero(header->data, ngx_strlen(header->data));
-    }
-
-    curl_slist_free_all(fetch->headers);
-
-    if (fetch->body.len) {
-        ngx_explicit_memzero(fetch->body.data, fetch->body.len);
-    }
-
-    if (fetch->response.body.len) {
-        ngx_explicit_memzero(fetch->response.body.data,
-                             fetch->response.body.len);
+    if (fetch->added) {
+        (void) curl_multi_remove_handle(ngx_gcs_fetch_client.multi,
+                                        fetch->easy);
     }
 
     ngx_queue_remove(&fetch->queue);
 
-    ngx_destroy_pool(fetch->pool);
+    ngx_gcs_fetch_free(fetch);
+
+    ERR_clear_error();
 }
 
 
@@ -597,7 +595,7 @@ ngx_gcs_fetch_exit_process(ngx_cycle_t *cycle)
             && c[i].read
             && c[i].read->handler == ngx_gcs_fetch_socket_handler)
         {
-            ngx_gcs_fetch_free_socket(&c[i]);
+            ngx_gcs_fetch_free_socket(&c[i], NGX_CLOSE_EVENT);
         }
     }
 }

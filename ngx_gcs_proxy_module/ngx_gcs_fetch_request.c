@@ -7,6 +7,8 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include <openssl/err.h>
+
 #include "ngx_gcs_fetch_request.h"
 
 
@@ -19,6 +21,38 @@ static ngx_int_t ngx_gcs_fetch_header(ngx_gcs_fetch_t *fetch, char *header);
 static char *ngx_gcs_fetch_string(ngx_gcs_fetch_t *fetch, ngx_str_t *src);
 static size_t ngx_gcs_fetch_write(char *buf, size_t size, size_t n,
     void *data);
+
+
+char *
+ngx_gcs_fetch_check_library(void)
+{
+    CURLcode                 code;
+    curl_version_info_data  *info;
+
+    code = curl_global_init(CURL_GLOBAL_ALL);
+
+    ERR_clear_error();
+
+    if (code != CURLE_OK) {
+        return "curl_global_init() failed";
+    }
+
+    info = curl_version_info(CURLVERSION_NOW);
+
+    if (info->version_num < 0x075700) {
+        return "it is older than 7.87.0";
+    }
+
+    if (!(info->features & CURL_VERSION_ASYNCHDNS)) {
+        return "its name resolver would block the worker process";
+    }
+
+    if (!(info->features & CURL_VERSION_SSL)) {
+        return "it is built without TLS";
+    }
+
+    return NULL;
+}
 
 
 ngx_int_t
@@ -281,4 +315,30 @@ ngx_gcs_fetch_write(char *buf, size_t size, size_t n, void *data)
     body->len += n;
 
     return n;
+}
+
+
+void
+ngx_gcs_fetch_free(ngx_gcs_fetch_t *fetch)
+{
+    struct curl_slist  *header;
+
+    curl_easy_cleanup(fetch->easy);
+
+    for (header = fetch->headers; header; header = header->next) {
+        ngx_explicit_memzero(header->data, ngx_strlen(header->data));
+    }
+
+    curl_slist_free_all(fetch->headers);
+
+    if (fetch->body.len) {
+        ngx_explicit_memzero(fetch->body.data, fetch->body.len);
+    }
+
+    if (fetch->response.body.len) {
+        ngx_explicit_memzero(fetch->response.body.data,
+                             fetch->response.body.len);
+    }
+
+    ngx_destroy_pool(fetch->pool);
 }

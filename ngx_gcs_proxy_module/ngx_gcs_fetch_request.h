@@ -36,11 +36,17 @@ struct ngx_gcs_fetch_s {
 };
 
 
+/* prepares libcurl; NULL, or why it cannot be used */
+char *ngx_gcs_fetch_check_library(void);
+
 /* prepare fetch->easy; NGX_ERROR also for what must not be sent */
 ngx_int_t ngx_gcs_fetch_set_conf(ngx_gcs_fetch_t *fetch,
     ngx_gcs_fetch_conf_t *conf);
 ngx_int_t ngx_gcs_fetch_set_request(ngx_gcs_fetch_t *fetch,
     ngx_gcs_request_t *req);
+
+/* frees all, also what is half made, and wipes what is secret */
+void ngx_gcs_fetch_free(ngx_gcs_fetch_t *fetch);
 
 
 #endif /* _NGX_GCS_FETCH_REQUEST_H_INCLUDED_ */

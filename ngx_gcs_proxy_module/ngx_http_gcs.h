@@ -28,6 +28,8 @@
 #endif
 
 
+#define NGX_HTTP_GCS_VERSION  "0.1.0"
+
 #define NGX_HTTP_GCS_READ   (NGX_HTTP_GET|NGX_HTTP_HEAD)
 #define NGX_HTTP_GCS_WRITE  (NGX_HTTP_PUT|NGX_HTTP_DELETE)
 
@@ -81,6 +83,7 @@ typedef struct {
 typedef struct {
     ngx_array_t                  identities; /* ngx_http_gcs_identity_t * */
     ngx_array_t                  endpoints;  /* ngx_http_gcs_endpoint_t * */
+    ngx_array_t                  locations;  /* ngx_http_gcs_loc_conf_t * */
     ngx_gcs_token_store_t        tokens;
 
     ngx_int_t                    slice_range;  /* variable's index */
@@ -106,6 +109,7 @@ struct ngx_http_gcs_loc_conf_s {
     ngx_str_t                    location;   /* what it replaces of a URI */
     ngx_str_t                   *file;       /* where it is written */
     ngx_uint_t                   line;
+    ngx_str_t                    name;       /* of the location, as written */
 
     ngx_http_complex_value_t    *object;     /* "gcs_object" */
 
@@ -235,8 +239,8 @@ extern ngx_module_t  ngx_http_proxy_module;
 /* ngx_http_gcs_module.c */
 
 /*
- * Logs text at level emerg with the place of the location's "gcs_pass", for
- * faults that are found when the whole configuration has been read; returns
+ * Logs text at level emerg with the place of the location's "gcs_pass" or
+ * "gcs_auth", for faults that are found when the whole configuration has been read; returns
  * NGX_CONF_ERROR.
  */
 char *ngx_http_gcs_conf_error(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf,
@@ -246,6 +250,7 @@ char *ngx_http_gcs_conf_error(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf,
 /* ngx_http_gcs_directives.c */
 
 /* the handlers of the directives of these names */
+char *ngx_http_gcs_auth(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_gcs_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_gcs_buckets(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_gcs_set_header(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);

@@ -29,6 +29,7 @@ ngx_http_gcs_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
     glcf->passing = 1;
+    glcf->name = clcf->name;
     glcf->file = &cf->conf_file->file.name;
     glcf->line = cf->conf_file->line;
 
@@ -84,6 +85,20 @@ ngx_http_gcs_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_gcs_auth(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_gcs_loc_conf_t *glcf = conf;
+
+    if (glcf->file == NULL) {
+        glcf->file = &cf->conf_file->file.name;
+        glcf->line = cf->conf_file->line;
+    }
+
+    return ngx_http_set_complex_value_slot(cf, cmd, conf);
 }
 
 

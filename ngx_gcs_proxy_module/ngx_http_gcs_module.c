@@ -20,6 +20,7 @@ static char *ngx_http_gcs_merge_identity(ngx_conf_t *cf,
 static void ngx_http_gcs_merge_methods(ngx_http_gcs_loc_conf_t *conf);
 static char *ngx_http_gcs_merge_buckets(ngx_conf_t *cf,
     ngx_http_gcs_loc_conf_t *conf);
+static ngx_int_t ngx_http_gcs_init_module(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_gcs_init_process(ngx_cycle_t *cycle);
 static void ngx_http_gcs_exit_process(ngx_cycle_t *cycle);
 
@@ -63,7 +64,7 @@ static ngx_command_t  ngx_http_gcs_commands[] = {
 
     { ngx_string("gcs_auth"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_http_set_complex_value_slot,
+      ngx_http_gcs_auth,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_gcs_loc_conf_t, auth),
       NULL },
@@ -183,7 +184,7 @@ ngx_module_t  ngx_http_gcs_proxy_module = {
     ngx_http_gcs_commands,                 /* module directives */
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
-    NULL,                                  /* init module */
+    ngx_http_gcs_init_module,              /* init module */
     ngx_http_gcs_init_process,             /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
@@ -246,6 +247,9 @@ ngx_http_gcs_create_main_conf(ngx_conf_t *cf)
         || ngx_array_init(&gmcf->endpoints, cf->pool, 4,
                           sizeof(ngx_http_gcs_endpoint_t *))
            != NGX_OK
+        || ngx_array_init(&gmcf->locations, cf->pool, 4,
+                          sizeof(ngx_http_gcs_loc_conf_t *))
+           != NGX_OK
         || ngx_gcs_token_store_init(cf, &gmcf->tokens) != NGX_OK
         || ngx_http_gcs_identity_init(cf, gmcf) != NGX_OK)
     {
@@ -302,6 +306,7 @@ ngx_http_gcs_create_loc_conf(ngx_conf_t *cf)
      *     conf->target = { NULL };
      *     conf->location = { 0, NULL };
      *     conf->file = NULL;
+     *     conf->name = { 0, NULL };
      *     conf->identity = NULL;
      *     conf->address = NULL;
      *     conf->ssl_trusted_certificate = { 0, NULL };
@@ -338,8 +343,10 @@ ngx_http_gcs_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_gcs_loc_conf_t *prev = parent;
     ngx_http_gcs_loc_conf_t *conf = child;
 
-    char                      *rv;
-    ngx_http_core_loc_conf_t  *clcf;
+    char                       *rv;
+    ngx_http_core_loc_conf_t   *clcf;
+    ngx_http_gcs_loc_conf_t   **location;
+    ngx_http_gcs_main_conf_t   *gmcf;
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
@@ -409,6 +416,18 @@ ngx_http_gcs_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     rv = ngx_http_gcs_merge_buckets(cf, conf);
     if (rv != NGX_CONF_OK) {
         return rv;
+    }
+
+    if (!clcf->noname) {
+        gmcf = ngx_http_conf_get_module_main_conf(cf,
+                                                  ngx_http_gcs_proxy_module);
+
+        location = ngx_array_push(&gmcf->locations);
+        if (location == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        *location = conf;
     }
 
     return ngx_http_gcs_proxy_merge(cf, conf);
@@ -572,6 +591,38 @@ ngx_http_gcs_conf_error(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf,
     }
 
     return NGX_CONF_ERROR;
+}
+
+
+/* tells who asks, as an identity may be inherited from far above */
+
+static ngx_int_t
+ngx_http_gcs_init_module(ngx_cycle_t *cycle)
+{
+    ngx_str_t                  *name;
+    ngx_uint_t                  i;
+    ngx_http_gcs_loc_conf_t   **location;
+    ngx_http_gcs_main_conf_t   *gmcf;
+
+    gmcf = ngx_http_cycle_get_module_main_conf(cycle,
+                                               ngx_http_gcs_proxy_module);
+
+    if (gmcf == NULL || ngx_test_config) {
+        return NGX_OK;
+    }
+
+    location = gmcf->locations.elts;
+
+    for (i = 0; i < gmcf->locations.nelts; i++) {
+        name = location[i]->identity ? &location[i]->identity->name
+                                     : &location[i]->auth->value;
+
+        ngx_log_error(NGX_LOG_NOTICE, cycle->log, 0,
+                      "location \"%V\" uses gcs credentials \"%V\"",
+                      &location[i]->name, name);
+    }
+
+    return NGX_OK;
 }
 
 

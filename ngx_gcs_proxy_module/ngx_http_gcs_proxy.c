@@ -16,7 +16,7 @@
  */
 
 
-#define NGX_HTTP_GCS_USER_AGENT  "ngx_gcs_proxy_module"
+#define NGX_HTTP_GCS_USER_AGENT  "ngx_gcs_proxy_module/" NGX_HTTP_GCS_VERSION
 
 
 typedef struct {

@@ -423,7 +423,8 @@ PLANTED = [
     (one_http_header, "ngx_http_gcs_pass.c", "gcs_object.h", "gcs_token.h"),
     (no_log_or_clock_below, C, "if (p", "x = ngx_time();\n    if (p"),
     (include_order, C, "<ngx_config.h>", "<ngx_core.h>"),
-    (include_order, C, "_object.h\"\n", "_object.h\"\n#include <curl/curl.h>\n"),
+    (include_order, C, "_object.h\"\n",
+     "_object.h\"\n#include <curl/curl.h>\n"),
     (guards, H, "#endif /* _NGX_GCS", "#endif /* NGX_GCS"),
 ]
 

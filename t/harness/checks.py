@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Iterable
+from typing import Iterable, Iterator
 
 _ALERT = re.compile(r"\[(alert|emerg|crit)\]")
 _SANITIZER = re.compile(r"ERROR: \w*Sanitizer|runtime error:|"
@@ -49,21 +49,23 @@ def needles(secrets: Iterable[str]) -> set[str]:
     return found
 
 
+def records(log: str) -> Iterator[str]:
+    """Lines, and what continues one: nginx prints requests over several."""
+    yield from re.split(r"\n(?=\d{4}/\d\d/\d\d )", log)
+
+
 def leaks(log: str, secrets: Iterable[str]) -> list[str]:
-    """Lines with a secret.
+    """Lines of one log file with a secret.
 
     nginx's own debug lines show the headers that it sends; only ours must
     not.  The secret is not repeated in the report.
     """
-    pieces = [_SECRET, *(re.compile(re.escape(piece))
-                         for piece in needles(secrets))]
+    pieces = [_SECRET.pattern, *map(re.escape, needles(secrets))]
+    secret = re.compile(rf"[\w.~+/=-]*(?:{'|'.join(pieces)})[\w.~+/=-]*")
     wrong = []
-    for line in log.splitlines():
-        if _STOCK_DEBUG.search(line):
+    for record in records(log):
+        if _STOCK_DEBUG.search(record.partition("\n")[0]):
             continue
-        for piece in pieces:
-            if piece.search(line):
-                wrong.append("a secret in the log: "
-                             + piece.sub("<SECRET>", line)[:400])
-                break
+        wrong += ["a secret in the log: " + secret.sub("<SECRET>", line)[:400]
+                  for line in record.splitlines() if secret.search(line)]
     return wrong

@@ -152,9 +152,10 @@ class Nginx:
         # to nginx this name means the sockets of an upgrade
         self._env.pop("NGINX", None)
         self._settings = {
-            "main": self._keep(env) + main, "events": events, "workers": workers,
-            "log_level": log_level, "modules": self._load(modules),
-            "user": self._user(user), "dir": str(self.dir),
+            "main": self._keep(env) + main, "events": events,
+            "workers": workers, "log_level": log_level,
+            "modules": self._load(modules), "user": self._user(user),
+            "dir": str(self.dir),
         }
         self.configure(http, server)
 
@@ -383,7 +384,8 @@ class Nginx:
 
         wrong += checks.alerts(self.words(), self.expected)
         wrong += checks.sanitizers(self.words())
-        wrong += checks.leaks(self.words() + self.access_log(), secrets)
+        for name in ("stderr.log", "error.log", "access.log"):
+            wrong += checks.leaks(self._read(name), secrets)
         return wrong
 
     def expect(self, pattern: str) -> None:
@@ -409,17 +411,26 @@ class Nginx:
     def access_log(self) -> str:
         return self._read("access.log")
 
-    def wait_log(self, pattern: str, timeout: float = 10) -> re.Match[str]:
-        """Wait for a line in error.log."""
+    def wait_log(self, pattern: str, timeout: float = 10, *, count: int = 1,
+                 name: str = "error.log") -> list[re.Match[str]]:
+        """Wait for lines in a log; nginx writes some after it has answered."""
         found: list[re.Match[str]] = []
 
         def there() -> bool:
-            found.extend(re.finditer(pattern, self.log()))
-            return bool(found)
+            found[:] = re.finditer(pattern, self._read(name))
+            return len(found) >= count
 
-        wait_until(there, timeout, f"no {pattern!r} in error.log:\n"
-                                   f"{self.log()[-2000:]}")
-        return found[0]
+        try:
+            wait_until(there, timeout)
+        except TimeoutError:
+            raise TimeoutError(f"{len(found)} times {pattern!r} in {name}:\n"
+                               f"{self._read(name)[-2000:]}") from None
+        return found
+
+    def wait_access_log(self, pattern: str, timeout: float = 10, *,
+                        count: int = 1) -> list[re.Match[str]]:
+        return self.wait_log(pattern, timeout, count=count,
+                             name="access.log")
 
     # requests
 
