@@ -190,10 +190,7 @@ ngx_gcs_fetch_multi(void)
     ngx_memzero(&client->timer, sizeof(ngx_event_t));
     ngx_memzero(&client->dummy, sizeof(ngx_connection_t));
 
-    /*
-     * Cancelable: a refresh in the background does not keep a worker from
-     * its exit.  A request that waits for a token has a timer of its own.
-     */
+    /* cancelable: only the timer of a request that waits delays an exit */
 
     client->dummy.fd = (ngx_socket_t) -1;
     client->timer.data = &client->dummy;

@@ -18,7 +18,6 @@ static size_t ngx_gcs_object_utf8(u_char *p, u_char *last);
 static ngx_int_t ngx_gcs_object_hex(u_char c);
 static ngx_int_t ngx_gcs_object_unescape(u_char *dst, u_char *src,
     size_t size);
-static ngx_uint_t ngx_gcs_object_dot_segment(ngx_str_t *path);
 
 
 char *
@@ -297,7 +296,7 @@ ngx_gcs_object_hex(u_char c)
 }
 
 
-static ngx_uint_t
+ngx_uint_t
 ngx_gcs_object_dot_segment(ngx_str_t *path)
 {
     u_char  *p, *last, *segment;

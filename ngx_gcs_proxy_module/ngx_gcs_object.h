@@ -46,6 +46,13 @@ ngx_int_t ngx_gcs_bucket_check(ngx_str_t *bucket);
 char *ngx_gcs_object_check(ngx_str_t *name);
 
 /*
+ * Tells whether a "." or ".." segment is in path.  To GCS it is as good a
+ * name as any, but who stands between may resolve it (RFC 3986, 5.2.4), and
+ * so leave the folder that the name seems to be in.
+ */
+ngx_uint_t ngx_gcs_object_dot_segment(ngx_str_t *path);
+
+/*
  * Decodes the path of a request target (up to "?") once, into *path, which
  * is allocated from pool when something had to be decoded and otherwise
  * points into raw.  "+" stays a plus.  Returns NGX_OK; NGX_DECLINED and

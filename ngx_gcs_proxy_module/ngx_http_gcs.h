@@ -87,7 +87,6 @@ typedef struct {
     ngx_gcs_token_store_t        tokens;
 
     ngx_int_t                    slice_range;  /* variable's index */
-    unsigned                     gunzip:1;   /* nginx can decompress */
     unsigned                     enabled:1;  /* some location uses us */
 } ngx_http_gcs_main_conf_t;
 
@@ -138,10 +137,13 @@ struct ngx_http_gcs_loc_conf_s {
     void                       **loc_conf;   /* of all modules, here */
     ngx_http_gcs_loc_conf_t     *parent;
     ngx_http_handler_pt          proxy_handler;
+    ngx_http_handler_pt          enclosing;  /* ... of an outer gcs_pass */
     ngx_http_gcs_endpoint_t     *endpoint;
     ngx_str_t                    cache_key;  /* the user's, as written */
 
     unsigned                     http2:1;    /* to the upstream */
+    unsigned                     gunzip:1;   /* nginx decompresses here */
+    unsigned                     sliced:1;   /* "slice" is in effect */
     unsigned                     passing:1;  /* gcs_pass is in effect */
     unsigned                     waiting:1;  /* variables: wait for a token */
 };
@@ -201,9 +203,12 @@ typedef struct {
     unsigned                     passed:1;   /* the proxy has been run */
     unsigned                     pending:1;  /* sent without a token */
     unsigned                     retry:1;
+    unsigned                     cacheable:1;
     unsigned                     reauthorized:1;
     unsigned                     ranged:1;   /* the client's Range was sent */
     unsigned                     no_range:1; /* ... must not be sent again */
+    unsigned                     gzip:1;     /* the client takes gzip */
+    unsigned                     gzip_known:1;
 } ngx_http_gcs_ctx_t;
 
 
@@ -236,12 +241,15 @@ extern ngx_module_t  ngx_http_gcs_filter_module;
 extern ngx_module_t  ngx_http_proxy_module;
 
 
-/* ngx_http_gcs_module.c */
+/* ngx_http_gcs_merge.c */
+
+/* merges a location with the outer one */
+char *ngx_http_gcs_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child);
 
 /*
  * Logs text at level emerg with the place of the location's "gcs_pass" or
- * "gcs_auth", for faults that are found when the whole configuration has been read; returns
- * NGX_CONF_ERROR.
+ * "gcs_auth", for faults that are found when the whole configuration has
+ * been read; returns NGX_CONF_ERROR.
  */
 char *ngx_http_gcs_conf_error(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf,
     const char *fmt, ...);
@@ -250,6 +258,7 @@ char *ngx_http_gcs_conf_error(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf,
 /* ngx_http_gcs_directives.c */
 
 /* the handlers of the directives of these names */
+char *ngx_http_gcs_object(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_gcs_auth(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_gcs_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_gcs_buckets(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
@@ -306,7 +315,10 @@ char *ngx_http_gcs_proxy_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf);
  */
 char *ngx_http_gcs_proxy_finish(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf);
 
-/* notes a user's "proxy_cache_key" and hands it on to the stock proxy */
+/*
+ * Notes a user's "proxy_cache_key"; the merge hands it on to the stock proxy,
+ * in locations with "gcs_pass" together with the object's name.
+ */
 char *ngx_http_gcs_proxy_cache_key(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
@@ -332,6 +344,13 @@ char *ngx_http_gcs_proxy_call(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf,
 char *ngx_http_gcs_proxy_defaults(ngx_conf_t *cf,
     ngx_http_gcs_loc_conf_t *conf);
 
+/*
+ * Where the value of a directive of the module is kept at that level, or NULL
+ * if it has no such directive; for directives with a simple slot.
+ */
+void *ngx_http_gcs_module_value(ngx_http_gcs_loc_conf_t *level,
+    ngx_module_t *module, char *name);
+
 /* the module of that name in this nginx, or NULL */
 ngx_module_t *ngx_http_gcs_find_module(ngx_conf_t *cf, char *name);
 
@@ -345,8 +364,8 @@ ngx_int_t ngx_http_gcs_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_gcs_precontent_handler(ngx_http_request_t *r);
 
 /*
- * The context of the request, also after an internal redirect has cleared
- * it; NULL if none was made.
+ * The context of the request, also after an internal redirect or an error of
+ * a filter has cleared it; NULL if none was made.
  */
 ngx_http_gcs_ctx_t *ngx_http_gcs_get_ctx(ngx_http_request_t *r);
 

@@ -65,6 +65,8 @@ ngx_http_gcs_resolve_object(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
         if (pctx && pctx->addressed) {
             ctx->object = pctx->object;
             ctx->uri = pctx->uri;
+            ctx->gzip = pctx->gzip;
+            ctx->gzip_known = pctx->gzip_known;
             ctx->addressed = 1;
 
             return NGX_OK;
@@ -91,6 +93,16 @@ ngx_http_gcs_resolve_object(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
     if (reason) {
         return ngx_http_gcs_refuse(r, ctx, NGX_HTTP_BAD_REQUEST,
                                    "invalid_object_name", reason);
+    }
+
+    if (glcf->passing && glcf->pass == NULL
+        && ngx_gcs_object_dot_segment(&ctx->object.name))
+    {
+        /* of a rewrite, or of a location that does not end in a slash */
+
+        return ngx_http_gcs_refuse(r, ctx, NGX_HTTP_BAD_REQUEST,
+                                   "invalid_path",
+                                   "\".\" or \"..\" segment in the name");
     }
 
     if (!ngx_http_gcs_bucket_allowed(glcf, &ctx->object)) {
@@ -304,7 +316,7 @@ static ngx_uint_t
 ngx_http_gcs_bucket_allowed(ngx_http_gcs_loc_conf_t *glcf,
     ngx_gcs_object_t *object)
 {
-    ngx_uint_t         i;
+    ngx_uint_t         i, dots;
     ngx_gcs_object_t  *allowed;
 
     if (glcf->buckets == NULL || (!glcf->passing && glcf->object == NULL)) {
@@ -312,6 +324,7 @@ ngx_http_gcs_bucket_allowed(ngx_http_gcs_loc_conf_t *glcf,
     }
 
     allowed = glcf->buckets->elts;
+    dots = ngx_gcs_object_dot_segment(&object->name);
 
     for (i = 0; i < glcf->buckets->nelts; i++) {
 
@@ -319,6 +332,7 @@ ngx_http_gcs_bucket_allowed(ngx_http_gcs_loc_conf_t *glcf,
             && ngx_memcmp(allowed[i].bucket.data, object->bucket.data,
                           object->bucket.len)
                == 0
+            && (allowed[i].name.len == 0 || !dots)
             && allowed[i].name.len <= object->name.len
             && ngx_memcmp(allowed[i].name.data, object->name.data,
                           allowed[i].name.len)

@@ -17,6 +17,7 @@
 
 static ngx_int_t ngx_http_gcs_judge_range(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
+static ngx_uint_t ngx_http_gcs_is_gzip(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gcs_unauthorized(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
 static ngx_uint_t ngx_http_gcs_may_retry(ngx_http_request_t *r,
@@ -56,9 +57,13 @@ ngx_http_gcs_judge(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 
 
 /*
- * A part that belongs to another version than the client's If-Range names:
- * whether GCS heeds that header is not documented.  Then the whole object is
- * the right answer (RFC 9110, 13.1.5), and it is asked for.
+ * Two parts that are the wrong answer, so that the whole object is asked for:
+ *
+ *  - of another version than the client's If-Range names (RFC 9110, 13.1.5);
+ *    whether GCS heeds that header is not documented;
+ *
+ *  - of a compressed object, for a client that does not take gzip and so has
+ *    not been told of as one; but not if the object must not be transformed.
  */
 
 static ngx_int_t
@@ -71,7 +76,17 @@ ngx_http_gcs_judge_range(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
     u = r->upstream;
     h = r->headers_in.if_range;
 
-    if (!ctx->ranged || h == NULL) {
+    if (!ctx->ranged) {
+        return NGX_OK;
+    }
+
+    if (!ctx->gzip && ngx_http_gcs_is_gzip(r)) {
+        ctx->no_range = 1;
+
+        return ngx_http_gcs_retry(r, ctx);
+    }
+
+    if (h == NULL) {
         return NGX_OK;
     }
 
@@ -101,6 +116,29 @@ ngx_http_gcs_judge_range(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 }
 
 
+static ngx_uint_t
+ngx_http_gcs_is_gzip(ngx_http_request_t *r)
+{
+    ngx_str_t  *encoding, *cc;
+
+    encoding = ngx_http_gcs_upstream_header(r, "content-encoding");
+
+    if (encoding == NULL || encoding->len != 4
+        || ngx_strncasecmp(encoding->data, (u_char *) "gzip", 4) != 0)
+    {
+        return 0;
+    }
+
+    cc = ngx_http_gcs_upstream_header(r, "cache-control");
+
+    return cc == NULL
+           || ngx_strlcasestrn(cc->data, cc->data + cc->len,
+                               (u_char *) "no-transform",
+                               sizeof("no-transform") - 2)
+              == NULL;
+}
+
+
 /* an error: what it says is read to the end, so that its connection is kept */
 
 ngx_int_t
@@ -116,6 +154,19 @@ ngx_http_gcs_judge_error(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
     }
 
     ctx->step = NGX_HTTP_GCS_HEADER;
+
+    if (ctx->status == NGX_HTTP_RANGE_NOT_SATISFIABLE
+        && ctx->ranged && r->headers_in.if_range)
+    {
+        /*
+         * The object may have been replaced by a shorter one.  GCS does not
+         * tell the version here; the whole is never wrong.
+         */
+
+        ctx->no_range = 1;
+
+        return ngx_http_gcs_retry(r, ctx);
+    }
 
     if (ctx->status == NGX_HTTP_UNAUTHORIZED
         || (ctx->pending && ctx->status == NGX_HTTP_FORBIDDEN))

@@ -15,8 +15,6 @@
 
 static void ngx_http_gcs_proxy_gunzip(ngx_conf_t *cf,
     ngx_http_gcs_loc_conf_t *conf);
-static void *ngx_http_gcs_module_value(ngx_http_gcs_loc_conf_t *level,
-    ngx_module_t *module, char *name);
 static char *ngx_http_gcs_proxy_default_key(ngx_conf_t *cf,
     ngx_http_gcs_loc_conf_t *conf);
 static size_t ngx_http_gcs_slice_size(ngx_conf_t *cf,
@@ -150,9 +148,7 @@ ngx_http_gcs_find_module(ngx_conf_t *cf, char *name)
 }
 
 
-/* where the location's value of a directive with a simple slot is kept */
-
-static void *
+void *
 ngx_http_gcs_module_value(ngx_http_gcs_loc_conf_t *level,
     ngx_module_t *module, char *name)
 {
@@ -171,20 +167,20 @@ ngx_http_gcs_module_value(ngx_http_gcs_loc_conf_t *level,
 /*
  * The key is the object's name, so that no spelling of a URI, no host and no
  * query string makes a second copy, or a wrong one.  Neither a range nor a
- * bucket has a space in it: no two keys collide.
+ * bucket has a space in it: no two keys collide.  A key of the user's gets the
+ * name too: with $uri alone, where slashes are merged, "//x" and "/x" would
+ * be one.  Slices are kept as the client takes them: nginx cannot decompress
+ * a slice.
  */
 
 static char *
 ngx_http_gcs_proxy_default_key(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
 {
-    size_t                     slice;
-    ngx_http_gcs_main_conf_t  *gmcf;
-
-    if (ngx_http_gcs_proxy_command("proxy_cache_key") == NULL) {
-        return NGX_CONF_OK;
-    }
+    size_t     slice;
+    ngx_str_t  key;
 
     slice = ngx_http_gcs_slice_size(cf, conf);
+    conf->sliced = (slice != 0);
 
     if (conf->cache_key.data) {
 
@@ -199,21 +195,26 @@ ngx_http_gcs_proxy_default_key(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
                        &conf->cache_key);
         }
 
-        return NGX_CONF_OK;
-    }
+        key.data = ngx_pnalloc(cf->pool, conf->cache_key.len + 64);
+        if (key.data == NULL) {
+            return NGX_CONF_ERROR;
+        }
 
-    gmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_gcs_proxy_module);
+        key.len = ngx_sprintf(key.data, "%V %s gs://$gcs_bucket/$gcs_object",
+                              &conf->cache_key,
+                              slice ? "$__gcs_accept_encoding" : "")
+                  - key.data;
+        key.data[key.len] = '\0';
 
-    if (gmcf->slice_range == NGX_ERROR) {
-        ngx_str_set(&conf->cache_key, "gs://$gcs_bucket/$gcs_object");
+    } else if (slice == 0) {
+        ngx_str_set(&key, " gs://$gcs_bucket/$gcs_object");
 
     } else {
-        ngx_str_set(&conf->cache_key,
-                    "$slice_range gs://$gcs_bucket/$gcs_object");
+        ngx_str_set(&key, "$slice_range $__gcs_accept_encoding "
+                          "gs://$gcs_bucket/$gcs_object");
     }
 
-    return ngx_http_gcs_proxy_call(cf, conf, "proxy_cache_key",
-                                   &conf->cache_key, NULL);
+    return ngx_http_gcs_proxy_call(cf, conf, "proxy_cache_key", &key, NULL);
 }
 
 

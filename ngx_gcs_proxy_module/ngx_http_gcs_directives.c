@@ -7,6 +7,8 @@
 #include "ngx_http_gcs.h"
 
 
+static char *ngx_http_gcs_invalid_url(ngx_conf_t *cf, ngx_command_t *cmd,
+    char *err, char *form);
 static ngx_int_t ngx_http_gcs_folder(ngx_conf_t *cf, ngx_str_t *name);
 
 
@@ -68,12 +70,12 @@ ngx_http_gcs_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         err = ngx_gcs_object_check(&glcf->target.name);
     }
 
+    if (err == NULL && ngx_gcs_object_dot_segment(&glcf->target.name)) {
+        err = "\".\" or \"..\" segment in the prefix";
+    }
+
     if (err) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid value \"%V\" in \"%V\" directive: %s; "
-                           "it must be \"gs://BUCKET[/PREFIX]\"",
-                           &value[1], &cmd->name, err);
-        return NGX_CONF_ERROR;
+        return ngx_http_gcs_invalid_url(cf, cmd, err, "[/PREFIX]");
     }
 
     /* nothing is left of the URI in an exact location: PREFIX is the name */
@@ -85,6 +87,61 @@ ngx_http_gcs_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_gcs_object(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    char                      *p, *rv, *err;
+    ngx_gcs_object_t           object;
+    ngx_http_complex_value_t  *cv;
+
+    rv = ngx_http_set_complex_value_slot(cf, cmd, conf);
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    p = conf;
+    cv = *(ngx_http_complex_value_t **) (p + cmd->offset);
+
+    if (cv->lengths) {
+        return NGX_CONF_OK;
+    }
+
+    err = ngx_gcs_object_parse_url(&cv->value, &object);
+
+    if (err == NULL) {
+        err = ngx_gcs_object_check(&object.name);
+    }
+
+    if (err == NULL && object.name.len == 0) {
+        err = "no object is named";
+    }
+
+    return err ? ngx_http_gcs_invalid_url(cf, cmd, err, "/OBJECT")
+               : NGX_CONF_OK;
+}
+
+
+/* a long value is cut, so that the reason is not */
+
+static char *
+ngx_http_gcs_invalid_url(ngx_conf_t *cf, ngx_command_t *cmd, char *err,
+    char *form)
+{
+    ngx_str_t  *value, shown;
+
+    value = cf->args->elts;
+    shown = value[1];
+    shown.len = ngx_min(shown.len, 256);
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "invalid value \"%V\" in \"%V\" directive: %s; "
+                       "it must be \"gs://BUCKET%s\"",
+                       &shown, &cmd->name, err, form);
+
+    return NGX_CONF_ERROR;
 }
 
 

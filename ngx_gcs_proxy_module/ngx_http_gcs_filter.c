@@ -136,19 +136,15 @@ ngx_http_gcs_header_filter(ngx_http_request_t *r)
     ngx_http_gcs_ctx_t       *ctx;
     ngx_http_gcs_loc_conf_t  *glcf;
 
-    ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
-
-    if (ctx == NULL) {
-        return ngx_http_next_header_filter(r);
-    }
-
     glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
 
     if (!glcf->passing) {
         return ngx_http_next_header_filter(r);
     }
 
-    if (ctx->passed) {
+    ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
+
+    if (ctx && ctx->passed) {
         ngx_http_gcs_clean_headers(r, ctx);
         ngx_http_gcs_check_gunzip(r);
     }
@@ -198,9 +194,28 @@ ngx_http_gcs_clean_headers(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
             i = 0;
         }
 
-        if (h[i].hash && !ngx_http_gcs_header_passes(&h[i].key)) {
-            h[i].hash = 0;
+        if (h[i].hash == 0 || ngx_http_gcs_header_passes(&h[i].key)) {
+            continue;
         }
+
+        h[i].hash = 0;
+
+#if (NGX_HTTP_GZIP)
+
+        if (h[i].key.len == sizeof("x-goog-stored-content-encoding") - 1
+            && ngx_strncasecmp(h[i].key.data,
+                               (u_char *) "x-goog-stored-content-encoding",
+                               h[i].key.len)
+               == 0
+            && h[i].value.len == 4
+            && ngx_strncasecmp(h[i].value.data, (u_char *) "gzip", 4) == 0)
+        {
+            /* decompressed by GCS, or not: it is "Vary: Accept-Encoding" */
+
+            r->gzip_vary = 1;
+        }
+
+#endif
     }
 }
 
@@ -225,9 +240,9 @@ ngx_http_gcs_header_passes(ngx_str_t *name)
 
 /*
  * nginx's own decompression, where "gunzip" is on, must not touch a part of a
- * compressed object, neither a 206 nor slices for a client's range, nor an
- * object that must not be transformed.  As GCS does with the latter, the bytes
- * go as they are stored.
+ * compressed object, neither a 206 nor a slice, nor an object that must not
+ * be transformed.  As GCS does with the latter, the bytes go as they are
+ * stored.
  */
 
 static void
@@ -237,7 +252,7 @@ ngx_http_gcs_check_gunzip(ngx_http_request_t *r)
 
     ngx_str_t  *cc;
 
-    if (r->headers_out.content_encoding == NULL || r != r->main) {
+    if (r->headers_out.content_encoding == NULL) {
         return;
     }
 
@@ -247,7 +262,7 @@ ngx_http_gcs_check_gunzip(ngx_http_request_t *r)
         || (cc && ngx_strlcasestrn(cc->data, cc->data + cc->len,
                                    (u_char *) "no-transform",
                                    sizeof("no-transform") - 2))
-        || (r->headers_in.range && ngx_http_gcs_slice_range(r).len))
+        || ngx_http_gcs_slice_range(r).len)
     {
         r->gzip_tested = 1;
         r->gzip_ok = 1;

@@ -13,13 +13,6 @@ static void *ngx_http_gcs_create_main_conf(ngx_conf_t *cf);
 static char *ngx_http_gcs_init_main_conf(ngx_conf_t *cf, void *conf);
 static void *ngx_http_gcs_create_srv_conf(ngx_conf_t *cf);
 static void *ngx_http_gcs_create_loc_conf(ngx_conf_t *cf);
-static char *ngx_http_gcs_merge_loc_conf(ngx_conf_t *cf, void *parent,
-    void *child);
-static char *ngx_http_gcs_merge_identity(ngx_conf_t *cf,
-    ngx_http_gcs_loc_conf_t *conf, ngx_http_core_loc_conf_t *clcf);
-static void ngx_http_gcs_merge_methods(ngx_http_gcs_loc_conf_t *conf);
-static char *ngx_http_gcs_merge_buckets(ngx_conf_t *cf,
-    ngx_http_gcs_loc_conf_t *conf);
 static ngx_int_t ngx_http_gcs_init_module(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_gcs_init_process(ngx_cycle_t *cycle);
 static void ngx_http_gcs_exit_process(ngx_cycle_t *cycle);
@@ -57,7 +50,7 @@ static ngx_command_t  ngx_http_gcs_commands[] = {
 
     { ngx_string("gcs_object"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_http_set_complex_value_slot,
+      ngx_http_gcs_object,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_gcs_loc_conf_t, object),
       NULL },
@@ -149,7 +142,7 @@ static ngx_command_t  ngx_http_gcs_commands[] = {
     /*
      * The stock directive keeps its value in a structure that other modules
      * cannot read.  As this module comes first, nginx asks it first: the
-     * value is noted, and the stock handler is called.
+     * value is noted, and the merge calls the stock handler.
      */
 
     { ngx_string("proxy_cache_key"),
@@ -258,10 +251,6 @@ ngx_http_gcs_create_main_conf(ngx_conf_t *cf)
 
     gmcf->slice_range = NGX_ERROR;
 
-    if (ngx_http_gcs_find_module(cf, "ngx_http_gunzip_filter_module")) {
-        gmcf->gunzip = 1;
-    }
-
     return gmcf;
 }
 
@@ -277,6 +266,11 @@ ngx_http_gcs_init_main_conf(ngx_conf_t *cf, void *conf)
 
     glcf->loc_conf = ((ngx_http_conf_ctx_t *) cf->ctx)->loc_conf;
     glcf->proxy = ngx_http_conf_get_module_loc_conf(cf, ngx_http_proxy_module);
+
+    if (glcf->cache_key.data) {
+        return ngx_http_gcs_proxy_call(cf, glcf, "proxy_cache_key",
+                                       &glcf->cache_key, NULL);
+    }
 
     return NGX_CONF_OK;
 }
@@ -334,263 +328,6 @@ ngx_http_gcs_create_loc_conf(ngx_conf_t *cf)
     conf->sandbox = NGX_CONF_UNSET;
 
     return conf;
-}
-
-
-static char *
-ngx_http_gcs_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
-{
-    ngx_http_gcs_loc_conf_t *prev = parent;
-    ngx_http_gcs_loc_conf_t *conf = child;
-
-    char                       *rv;
-    ngx_http_core_loc_conf_t   *clcf;
-    ngx_http_gcs_loc_conf_t   **location;
-    ngx_http_gcs_main_conf_t   *gmcf;
-
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-
-    conf->parent = prev;
-    conf->loc_conf = ((ngx_http_conf_ctx_t *) cf->ctx)->loc_conf;
-    conf->proxy = ngx_http_conf_get_module_loc_conf(cf, ngx_http_proxy_module);
-
-    conf->waiting = (conf->object != NGX_CONF_UNSET_PTR
-                     || conf->auth != NGX_CONF_UNSET_PTR)
-                    && clcf->name.data != NULL;
-
-    if (clcf->noname) {
-
-        /* the hidden location of "if" or "limit_except" */
-
-        conf->waiting |= prev->waiting;
-
-        if (prev->passing && clcf->handler == NULL) {
-            conf->passing = 1;
-            conf->pass = prev->pass;
-            conf->target = prev->target;
-            conf->location = prev->location;
-            conf->file = prev->file;
-            conf->line = prev->line;
-            conf->proxy_handler = prev->proxy_handler;
-        }
-    }
-
-    ngx_conf_merge_ptr_value(conf->object, prev->object, NULL);
-    ngx_conf_merge_ptr_value(conf->auth, prev->auth, NULL);
-    ngx_conf_merge_ptr_value(conf->buckets, prev->buckets, NULL);
-    ngx_conf_merge_ptr_value(conf->headers, prev->headers, NULL);
-    ngx_conf_merge_value(conf->ssl_verify, prev->ssl_verify, 1);
-    ngx_conf_merge_str_value(conf->ssl_trusted_certificate,
-                             prev->ssl_trusted_certificate, "");
-    ngx_conf_merge_uint_value(conf->keepalive, prev->keepalive, 64);
-    ngx_conf_merge_bitmask_value(conf->methods, prev->methods,
-                                 (NGX_CONF_BITMASK_SET|NGX_HTTP_GCS_READ));
-    ngx_conf_merge_msec_value(conf->token_timeout, prev->token_timeout, 10000);
-    ngx_conf_merge_value(conf->nosniff, prev->nosniff, 1);
-    ngx_conf_merge_value(conf->sandbox, prev->sandbox, 0);
-
-    if (conf->address == NULL) {
-        conf->address = prev->address;
-    }
-
-    if (conf->user_project == NULL) {
-        conf->user_project = prev->user_project;
-        conf->user_project_source = prev->user_project_source;
-    }
-
-    if (conf->cache_key.data == NULL) {
-        conf->cache_key = prev->cache_key;
-    }
-
-    ngx_http_gcs_merge_methods(conf);
-
-    rv = ngx_http_gcs_merge_identity(cf, conf, clcf);
-    if (rv != NGX_CONF_OK) {
-        return rv;
-    }
-
-    if (!conf->passing) {
-        return NGX_CONF_OK;
-    }
-
-    rv = ngx_http_gcs_merge_buckets(cf, conf);
-    if (rv != NGX_CONF_OK) {
-        return rv;
-    }
-
-    if (!clcf->noname) {
-        gmcf = ngx_http_conf_get_module_main_conf(cf,
-                                                  ngx_http_gcs_proxy_module);
-
-        location = ngx_array_push(&gmcf->locations);
-        if (location == NULL) {
-            return NGX_CONF_ERROR;
-        }
-
-        *location = conf;
-    }
-
-    return ngx_http_gcs_proxy_merge(cf, conf);
-}
-
-
-static char *
-ngx_http_gcs_merge_identity(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf,
-    ngx_http_core_loc_conf_t *clcf)
-{
-    ngx_uint_t                  i;
-    ngx_http_gcs_main_conf_t   *gmcf;
-    ngx_http_gcs_identity_t   **identity;
-
-    gmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_gcs_proxy_module);
-
-    if (conf->passing || conf->waiting) {
-        gmcf->enabled = 1;
-    }
-
-    if (conf->auth == NULL) {
-
-        if (conf->passing) {
-            return ngx_http_gcs_conf_error(cf, conf,
-                       "no \"gcs_auth\" is in effect for \"gcs_pass\" in "
-                       "location \"%V\": name a \"gcs_credentials\" block, "
-                       "or \"anonymous\" for a public bucket; application "
-                       "default credentials are not supported yet",
-                       &clcf->name);
-        }
-
-        return NGX_CONF_OK;
-    }
-
-    if (conf->auth->lengths == NULL) {
-        conf->identity = ngx_http_gcs_identity(gmcf, &conf->auth->value);
-
-        if (conf->identity == NULL) {
-            return ngx_http_gcs_conf_error(cf, conf,
-                       "unknown \"gcs_auth\" name \"%V\": no "
-                       "\"gcs_credentials\" block declares it",
-                       &conf->auth->value);
-        }
-    }
-
-    if (!conf->passing || !(conf->methods & NGX_HTTP_GCS_WRITE)) {
-        return NGX_CONF_OK;
-    }
-
-    /* least privilege: only who is asked to write gets the wider scope */
-
-    identity = gmcf->identities.elts;
-
-    for (i = 0; i < gmcf->identities.nelts; i++) {
-        if ((conf->identity == NULL || conf->identity == identity[i])
-            && identity[i]->scope.len == 0)
-        {
-            ngx_str_set(&identity[i]->cred.scope, NGX_GCS_SCOPE_WRITE);
-        }
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-static void
-ngx_http_gcs_merge_methods(ngx_http_gcs_loc_conf_t *conf)
-{
-    ngx_uint_t  m;
-
-    static ngx_str_t  allow[] = {
-        ngx_null_string,
-        ngx_string("GET"),
-        ngx_string("HEAD"),
-        ngx_string("GET, HEAD"),
-        ngx_string("PUT"),
-        ngx_string("GET, PUT"),
-        ngx_string("HEAD, PUT"),
-        ngx_string("GET, HEAD, PUT"),
-        ngx_string("DELETE"),
-        ngx_string("GET, DELETE"),
-        ngx_string("HEAD, DELETE"),
-        ngx_string("GET, HEAD, DELETE"),
-        ngx_string("PUT, DELETE"),
-        ngx_string("GET, PUT, DELETE"),
-        ngx_string("HEAD, PUT, DELETE"),
-        ngx_string("GET, HEAD, PUT, DELETE")
-    };
-
-    m = ((conf->methods & NGX_HTTP_GET) ? 1 : 0)
-        + ((conf->methods & NGX_HTTP_HEAD) ? 2 : 0)
-        + ((conf->methods & NGX_HTTP_PUT) ? 4 : 0)
-        + ((conf->methods & NGX_HTTP_DELETE) ? 8 : 0);
-
-    conf->allow = allow[m];
-}
-
-
-/* what "gcs_pass" names without variables must be on the list, if any */
-
-static char *
-ngx_http_gcs_merge_buckets(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
-{
-    ngx_uint_t         i;
-    ngx_gcs_object_t  *bucket;
-
-    if (conf->pass) {
-
-        if (conf->buckets == NULL) {
-            return ngx_http_gcs_conf_error(cf, conf,
-                       "\"gcs_pass\" with variables requires \"gcs_buckets\", "
-                       "the list of buckets that may be asked for");
-        }
-
-        return NGX_CONF_OK;
-    }
-
-    if (conf->buckets == NULL) {
-        return NGX_CONF_OK;
-    }
-
-    bucket = conf->buckets->elts;
-
-    for (i = 0; i < conf->buckets->nelts; i++) {
-
-        if (bucket[i].bucket.len == conf->target.bucket.len
-            && ngx_strncmp(bucket[i].bucket.data, conf->target.bucket.data,
-                           bucket[i].bucket.len)
-               == 0)
-        {
-            return NGX_CONF_OK;
-        }
-    }
-
-    return ngx_http_gcs_conf_error(cf, conf,
-               "bucket \"%V\" of \"gcs_pass\" is not in \"gcs_buckets\"",
-               &conf->target.bucket);
-}
-
-
-char *
-ngx_http_gcs_conf_error(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf,
-    const char *fmt, ...)
-{
-    va_list    args;
-    ngx_str_t  text;
-    u_char     buf[NGX_MAX_CONF_ERRSTR];
-
-    va_start(args, fmt);
-    text.len = ngx_vslprintf(buf, buf + NGX_MAX_CONF_ERRSTR, fmt, args) - buf;
-    va_end(args);
-
-    text.data = buf;
-
-    if (conf->file) {
-        ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "%V in %V:%ui",
-                      &text, conf->file, conf->line);
-
-    } else {
-        ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "%V", &text);
-    }
-
-    return NGX_CONF_ERROR;
 }
 
 

@@ -137,9 +137,12 @@ ngx_http_gcs_get_ctx(ngx_http_request_t *r)
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
 
-    if (ctx == NULL && (r->internal || r->filter_finalize)) {
+    if (ctx == NULL) {
 
-        /* as the realip module does: a redirect has cleared the context */
+        /*
+         * As the realip module does: a redirect, or an error of a filter,
+         * may have cleared it.
+         */
 
         for (cln = r->pool->cleanup; cln; cln = cln->next) {
 

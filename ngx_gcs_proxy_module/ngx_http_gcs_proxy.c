@@ -109,7 +109,7 @@ static ngx_http_gcs_refused_t  ngx_http_gcs_refused[] = {
 static ngx_http_gcs_default_t  ngx_http_gcs_request_headers[] = {
     { "Connection", "" },
     { "User-Agent", NGX_HTTP_GCS_USER_AGENT },
-    { "Authorization", "$gcs_authorization" },
+    { "Authorization", "$__gcs_authorization" },
     { "Accept-Encoding", "$__gcs_accept_encoding" },
     { "Range", "$__gcs_range" },
     { "If-Range", "$__gcs_if_range" },
@@ -414,6 +414,8 @@ ngx_http_gcs_proxy_headers(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
 char *
 ngx_http_gcs_proxy_finish(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
 {
+    ngx_flag_t                *gunzip;
+    ngx_module_t              *module;
     ngx_http_complex_value_t  *name;
     ngx_http_core_loc_conf_t  *clcf;
 
@@ -431,6 +433,17 @@ ngx_http_gcs_proxy_finish(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
     }
 
     conf->http2 = ngx_http_gcs_proxy_http2(conf);
+
+    module = ngx_http_gcs_find_module(cf, "ngx_http_gunzip_filter_module");
+
+    if (module) {
+        gunzip = ngx_http_gcs_module_value(conf, module, "gunzip");
+        conf->gunzip = (gunzip && *gunzip);
+    }
+
+    if (clcf->noname) {
+        conf->sliced = conf->parent->sliced;
+    }
 
     /* a client that does not take gzip gets the object all the same */
 
@@ -475,19 +488,28 @@ ngx_http_gcs_proxy_cache_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_gcs_loc_conf_t *glcf = conf;
 
-    ngx_str_t      *value;
-    ngx_command_t  *stock;
+    ngx_str_t                         *value;
+    ngx_http_complex_value_t           cv;
+    ngx_http_compile_complex_value_t   ccv;
 
-    stock = ngx_http_gcs_proxy_command("proxy_cache_key");
-
-    if (stock == NULL) {
-        return "requires nginx built with the cache";
+    if (glcf->cache_key.data) {
+        return "is duplicate";
     }
 
     value = cf->args->elts;
     glcf->cache_key = value[1];
 
-    return stock->set(cf, stock,
-                      ngx_http_conf_get_module_loc_conf(cf,
-                                                      ngx_http_proxy_module));
+    /* a fault in it is told at its line */
+
+    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = &value[1];
+    ccv.complex_value = &cv;
+
+    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
 }

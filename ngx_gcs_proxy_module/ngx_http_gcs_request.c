@@ -19,38 +19,47 @@ static ngx_int_t ngx_http_gcs_revalidate(ngx_http_request_t *r,
 
 /*
  * A gzip-stored object is asked for as stored if the client takes it so, or
- * if it goes into a cache, from which nginx decompresses it for others.  Else
- * GCS decompresses it, ignoring Range as it must.
- * (https://cloud.google.com/storage/docs/transcoding)
+ * if it goes into a cache, from which nginx decompresses it for others, but
+ * for slices, which it cannot.  Else GCS decompresses it, ignoring Range as
+ * it must.  (https://cloud.google.com/storage/docs/transcoding)
  */
 
 ngx_int_t
 ngx_http_gcs_accept_encoding_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    ngx_http_gcs_main_conf_t  *gmcf;
+    ngx_http_gcs_ctx_t       *ctx;
+    ngx_http_gcs_loc_conf_t  *glcf;
 
     static ngx_str_t  gzip = ngx_string("gzip");
 
-    gmcf = ngx_http_get_module_main_conf(r, ngx_http_gcs_proxy_module);
+    v->not_found = 1;
 
-    if (r->upstream && r->upstream->cacheable && gmcf->gunzip) {
-        ngx_http_gcs_set_value(v, &gzip);
+    ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
+
+    if (ctx == NULL || r->upstream == NULL) {
         return NGX_OK;
     }
 
 #if (NGX_HTTP_GZIP)
 
-    if (r->upstream && !r->upstream->cacheable
-        && ngx_http_gzip_ok(r) == NGX_OK)
-    {
-        ngx_http_gcs_set_value(v, &gzip);
-        return NGX_OK;
+    if (!ctx->gzip_known) {
+
+        /* no for a subrequest, but a slice has the main request's answer */
+
+        ctx->gzip = (ngx_http_gzip_ok(r) == NGX_OK);
+        ctx->gzip_known = 1;
     }
 
 #endif
 
-    v->not_found = 1;
+    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
+
+    if (ctx->gzip
+        || (r->upstream->cacheable && glcf->gunzip && !glcf->sliced))
+    {
+        ngx_http_gcs_set_value(v, &gzip);
+    }
 
     return NGX_OK;
 }

@@ -48,8 +48,8 @@ static void ngx_http_gcs_save_session(ngx_peer_connection_t *pc, void *data);
 static ngx_int_t ngx_http_gcs_process_header(ngx_http_request_t *r);
 static ssize_t ngx_http_gcs_recv(ngx_connection_t *c, u_char *buf,
     size_t size);
-static void ngx_http_gcs_release(ngx_http_gcs_ctx_t *ctx,
-    ngx_connection_t *c);
+static void ngx_http_gcs_release(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx);
 static ngx_int_t ngx_http_gcs_reinit_request(ngx_http_request_t *r);
 static void ngx_http_gcs_finalize_request(ngx_http_request_t *r,
     ngx_int_t rc);
@@ -122,6 +122,15 @@ ngx_http_gcs_init_peer(ngx_http_request_t *r, ngx_http_upstream_srv_conf_t *us)
 
     ctx->us = us;
     ngx_http_gcs_wrap_peer(r, ctx);
+
+    if (u->process_header == ngx_http_gcs_process_header) {
+
+        /* again, for a retry */
+
+        return NGX_OK;
+    }
+
+    ctx->cacheable = u->cacheable;
 
     ctx->process_header = u->process_header;
     ctx->reinit_request = u->reinit_request;
@@ -204,13 +213,6 @@ ngx_http_gcs_free_peer(ngx_peer_connection_t *pc, void *data, ngx_uint_t state)
 {
     ngx_http_gcs_ctx_t *ctx = data;
 
-    ngx_http_request_t       *r;
-    ngx_http_gcs_srv_conf_t  *gscf;
-
-    r = ctx->request;
-
-    ngx_http_gcs_release(ctx, pc->connection);
-
     ctx->free(pc, ctx->peer_data, state);
 
     if (!ctx->retry) {
@@ -218,21 +220,19 @@ ngx_http_gcs_free_peer(ngx_peer_connection_t *pc, void *data, ngx_uint_t state)
     }
 
     /*
-     * Once more, whatever the balancer thinks: it starts afresh, as a single
-     * peer or one that has been tried would not be given out again.
+     * Once more, whatever the balancer thinks: all of it starts afresh, as a
+     * single peer, or one that has been tried, would not be given out again.
+     * Since nginx 1.29.7 the keepalive module may stand around us, so the
+     * outermost init is called, not the one that we stand around.
      */
-
-    gscf = ngx_http_conf_upstream_srv_conf(ctx->us, ngx_http_gcs_proxy_module);
 
     pc->data = NULL;
 
-    if (gscf->original_init_peer(r, ctx->us) != NGX_OK) {
-        pc->data = ctx;
+    if (ctx->us->peer.init(ctx->request, ctx->us) != NGX_OK) {
+        pc->data = data;
         pc->tries = 0;
         return;
     }
-
-    ngx_http_gcs_wrap_peer(r, ctx);
 
     if (pc->tries == 0) {
         pc->tries = 1;
@@ -279,7 +279,7 @@ ngx_http_gcs_process_header(ngx_http_request_t *r)
             return NGX_AGAIN;
 
         case NGX_HTTP_GCS_RESUME:
-            ctx->step = NGX_HTTP_GCS_HEADER;
+            ngx_http_gcs_release(r, ctx);
 
             if (ctx->result == 0) {
                 return ngx_http_gcs_retry(r, ctx);
@@ -351,21 +351,24 @@ ngx_http_gcs_recv(ngx_connection_t *c, u_char *buf, size_t size)
 }
 
 
-/* ends a hold, however it ends */
+/*
+ * Ends a hold, however it ends, while the connection is still the request's:
+ * a keepalive cache must not get a deaf one.
+ */
 
 static void
-ngx_http_gcs_release(ngx_http_gcs_ctx_t *ctx, ngx_connection_t *c)
+ngx_http_gcs_release(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 {
     ngx_http_gcs_upstream_stop(ctx);
 
-    if (ctx->recv) {
+    ctx->step = NGX_HTTP_GCS_HEADER;
 
-        if (c) {
-            c->recv = ctx->recv;
+    if (ctx->recv) {
+        if (r->upstream->peer.connection) {
+            r->upstream->peer.connection->recv = ctx->recv;
         }
 
         ctx->recv = NULL;
-        ctx->step = NGX_HTTP_GCS_HEADER;
     }
 }
 
@@ -445,6 +448,11 @@ ngx_http_gcs_reinit_request(ngx_http_request_t *r)
     u = r->upstream;
     ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
 
+    /* a hold that a timeout has ended: that connection is closed */
+
+    ctx->recv = NULL;
+    ngx_http_gcs_release(r, ctx);
+
     ngx_http_gcs_restore_conf(r, ctx);
 
     if (ctx->header) {
@@ -455,11 +463,12 @@ ngx_http_gcs_reinit_request(ngx_http_request_t *r)
         ctx->header = NULL;
     }
 
+    u->process_header = ctx->process_header;
+
     rc = ctx->reinit_request(r);
 
     ctx->process_header = u->process_header;
     u->process_header = ngx_http_gcs_process_header;
-    ctx->step = NGX_HTTP_GCS_HEADER;
 
     if (rc != NGX_OK || !ctx->retry) {
         return rc;
@@ -472,6 +481,16 @@ ngx_http_gcs_reinit_request(ngx_http_request_t *r)
     if (r->upstream_states->nelts > 1) {
         state = r->upstream_states->elts;
         state[r->upstream_states->nelts - 2].status = ctx->status;
+    }
+
+    /* what the error has said of caching is not said of the object */
+
+    u->cacheable = ctx->cacheable;
+
+    if (r->cache) {
+        r->cache->valid_sec = 0;
+        r->cache->updating_sec = 0;
+        r->cache->error_sec = 0;
     }
 
     /* with a fresh token, with or without Range */
@@ -487,8 +506,9 @@ ngx_http_gcs_finalize_request(ngx_http_request_t *r, ngx_int_t rc)
 {
     ngx_http_gcs_ctx_t  *ctx;
 
-    ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
+    ctx = ngx_http_gcs_get_ctx(r);
 
+    ngx_http_gcs_release(r, ctx);
     ngx_http_gcs_restore_conf(r, ctx);
 
     if (ctx->error.len == 0) {

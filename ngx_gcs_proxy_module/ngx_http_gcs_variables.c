@@ -63,6 +63,9 @@ static ngx_http_variable_t  ngx_http_gcs_variables[] = {
 
     /* for the request to GCS, see ngx_http_gcs_proxy.c */
 
+    { ngx_string("__gcs_authorization"), NULL,
+      ngx_http_gcs_authorization_variable, 1, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
     { ngx_string("__gcs_accept_encoding"), NULL,
       ngx_http_gcs_accept_encoding_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
@@ -280,6 +283,8 @@ ngx_http_gcs_credentials_variable(ngx_http_request_t *r,
 /*
  * "Bearer TOKEN".  The value is a copy: the worker's own changes when the
  * token is refreshed, and nginx takes length and text one after the other.
+ * With data set it is for "gcs_pass" itself: then a value is there only while
+ * it runs, so that a location which inherits the header sends nothing.
  */
 
 static ngx_int_t
@@ -295,7 +300,9 @@ ngx_http_gcs_authorization_variable(ngx_http_request_t *r,
 
     v->not_found = 1;
 
-    if (ctx == NULL || ctx->identity == NULL || ctx->identity->token == NULL) {
+    if (ctx == NULL || ctx->identity == NULL || ctx->identity->token == NULL
+        || (data && !ctx->passed))
+    {
         return NGX_OK;
     }
 
@@ -305,7 +312,7 @@ ngx_http_gcs_authorization_variable(ngx_http_request_t *r,
 
     if (rc != NGX_OK) {
 
-        if (!ctx->passed) {
+        if (!data) {
             return NGX_OK;
         }
 

@@ -48,6 +48,18 @@ def conf(*locations: str, http: str = "", credentials: str = "") -> str:
     """
 
 
+@pytest.fixture
+def serve(nginx):
+    """nginx with its token: what the first request does without one is the
+    subject of tests of their own."""
+    def make(text, start=True, **kw):
+        server = nginx(text, start=start, **kw)
+        if start:
+            server.wait_log("token refreshed")
+        return server
+    return make
+
+
 def put(emulator, name="a.txt", data=BODY, **kw):
     kw.setdefault("cache_control", PUBLIC)
     kw.setdefault("content_type", "text/plain")
@@ -89,19 +101,19 @@ def until_all_expired():
 # the key
 
 
-def test_the_query_string_makes_no_second_copy(nginx, emulator, key_file):
+def test_the_query_string_makes_no_second_copy(serve, emulator, key_file):
     put(emulator)
-    server = nginx(conf())
+    server = serve(conf())
     same(server.get("/m/a.txt?x=1"), 200, "MISS")
     same(server.get("/m/a.txt?x=2&y"), 200, "HIT")
     same(server.get("/m/a.txt"), 200, "HIT")
     assert [r["target"] for r in asked(emulator)] == ["/test-bucket/a.txt"]
 
 
-def test_the_key_is_range_of_the_slice_bucket_and_object(nginx, emulator,
+def test_the_key_is_range_of_the_slice_bucket_and_object(serve, emulator,
                                                          key_file):
     put(emulator, "ä b.txt")
-    server = nginx(conf())
+    server = serve(conf())
     same(server.get("/m/%C3%A4%20b.txt"), 200, "MISS")
     files = [p for p in (server.dir / "cache").rglob("*") if p.is_file()]
     assert len(files) == 1
@@ -109,10 +121,10 @@ def test_the_key_is_range_of_the_slice_bucket_and_object(nginx, emulator,
         in files[0].read_bytes()
 
 
-def test_spelling_host_and_location_make_no_second_copy(nginx, emulator,
+def test_spelling_host_and_location_make_no_second_copy(serve, emulator,
                                                         key_file):
     put(emulator)
-    server = nginx(conf("", ""))
+    server = serve(conf("", ""))
     same(server.get("/m/a.txt"), 200, "MISS")
     for path, headers in (("/m/%61.txt", {}), ("/n/a.txt", {}),
                           ("/m/a.txt", {"Host": "other.example"})):
@@ -120,28 +132,28 @@ def test_spelling_host_and_location_make_no_second_copy(nginx, emulator,
     assert len(asked(emulator)) == 1
 
 
-def test_names_that_nginx_would_merge_are_kept_apart(nginx, emulator,
+def test_names_that_nginx_would_merge_are_kept_apart(serve, emulator,
                                                      key_file):
     names = {"x": "/m/x", "/x": "/m//x", "a/x": "/m/a/x",
              "a//x": "/m/a//x", "a%2Fx": "/m/a%252Fx", "x?y": "/m/x%3Fy",
              "x#y": "/m/x%23y", " x": "/m/%20x"}
     for name in names:
         put(emulator, name, b"I am " + name.encode())
-    server = nginx(conf())
+    server = serve(conf())
     for state in ("MISS", "HIT"):
         for name, path in names.items():
             same(server.get(path), 200, state, b"I am " + name.encode())
     assert len(asked(emulator)) == len(names)
 
 
-def test_buckets_share_a_zone_without_mixing(nginx, emulator, key_file):
+def test_buckets_share_a_zone_without_mixing(serve, emulator, key_file):
     emulator.create_bucket("other-bucket", public=True)
     put(emulator, data=b"one")
     put(emulator, "a.txt/a.txt", data=b"one-one")
     emulator.put_object("other-bucket", "a.txt", b"two", cache_control=PUBLIC)
     emulator.put_object("other-bucket", "a.txt/a.txt", b"two-two",
                         cache_control=PUBLIC)
-    server = nginx(conf("", "gcs_pass gs://other-bucket; gcs_auth anonymous;",
+    server = serve(conf("", "gcs_pass gs://other-bucket; gcs_auth anonymous;",
                         "gcs_pass gs://test-bucket/a.txt;"))
     for state in ("MISS", "HIT"):
         same(server.get("/m/a.txt"), 200, state, b"one")
@@ -153,7 +165,7 @@ def test_buckets_share_a_zone_without_mixing(nginx, emulator, key_file):
 
 
 @pytest.mark.parametrize("place", ["location", "server", "http"])
-def test_the_users_key_is_used(nginx, emulator, key_file, place):
+def test_the_users_key_is_used(serve, emulator, key_file, place):
     put(emulator)
     key = 'proxy_cache_key "mine $uri $args";'
     inner, http = {"location": (key, ""), "http": ("", key),
@@ -161,7 +173,7 @@ def test_the_users_key_is_used(nginx, emulator, key_file, place):
     text = conf(inner, http=http)
     if place == "server":
         text = text.replace("location", key + " location", 1)
-    server = nginx(text)
+    server = serve(text)
     same(server.get("/m/a.txt?x=1"), 200, "MISS")
     same(server.get("/m/a.txt?x=2"), 200, "MISS")
     same(server.get("/m/a.txt?x=1"), 200, "HIT")
@@ -176,9 +188,9 @@ def test_the_users_key_is_used(nginx, emulator, key_file, place):
     ('slice 1m; proxy_cache_key "$gcs_object";',
      'proxy_cache_key "$slice_range$gcs_object";'),
 ])
-def test_a_key_without_the_slice_is_refused(nginx, emulator, key_file, inner,
+def test_a_key_without_the_slice_is_refused(serve, emulator, key_file, inner,
                                             http):
-    tested = nginx(conf(inner, http=http), start=False).test()
+    tested = serve(conf(inner, http=http), start=False).test()
     assert tested.returncode == 1
     line = next(number for number, text in enumerate(
         open(tested.args[tested.args.index("-c") + 1]), 1)
@@ -194,17 +206,17 @@ def test_a_key_without_the_slice_is_refused(nginx, emulator, key_file, inner,
     'slice 0; proxy_cache_key "$gcs_object";',
     'proxy_cache_key "$gcs_object";',
 ])
-def test_a_key_that_is_good_enough_is_taken(nginx, emulator, key_file, inner):
-    tested = nginx(conf(inner), start=False).test()
+def test_a_key_that_is_good_enough_is_taken(serve, emulator, key_file, inner):
+    tested = serve(conf(inner), start=False).test()
     assert tested.returncode == 0, tested.stderr
 
 
 # what goes in
 
 
-def test_head_fills_the_cache_with_the_object(nginx, emulator, key_file):
+def test_head_fills_the_cache_with_the_object(serve, emulator, key_file):
     put(emulator)
-    server = nginx(conf())
+    server = serve(conf())
     head = server.head("/m/a.txt")
     same(head, 200, "MISS", b"")
     assert head.get("Content-Length") == str(len(BODY))
@@ -213,9 +225,9 @@ def test_head_fills_the_cache_with_the_object(nginx, emulator, key_file):
     assert [r["method"] for r in asked(emulator)] == ["GET"]
 
 
-def test_head_that_is_not_converted_poisons_no_get(nginx, emulator, key_file):
+def test_head_that_is_not_converted_poisons_no_get(serve, emulator, key_file):
     put(emulator)
-    server = nginx(conf("proxy_cache_convert_head off;"))
+    server = serve(conf("proxy_cache_convert_head off;"))
     head = server.head("/m/a.txt")
     assert (head.status, head.body) == (200, b"")
     response = server.get("/m/a.txt")
@@ -228,11 +240,11 @@ def test_head_that_is_not_converted_poisons_no_get(nginx, emulator, key_file):
     ("bytes=190-", 206, BODY[190:], "bytes 190-199/200"),
     ("bytes=200-", 416, None, "bytes */200"),
 ])
-def test_a_range_first_and_a_plain_get_second(nginx, emulator, key_file,
+def test_a_range_first_and_a_plain_get_second(serve, emulator, key_file,
                                               value, status, body,
                                               content_range):
     put(emulator)
-    server = nginx(conf())
+    server = serve(conf())
     for state in ("MISS", "HIT"):
         part = server.get("/m/a.txt", {"Range": value})
         assert (part.status, part.get("X-Cache")) == (status, state)
@@ -260,12 +272,12 @@ CONDITIONS = [
 
 
 @pytest.mark.parametrize("name, value, status", CONDITIONS)
-def test_conditions_first_and_a_plain_get_second(nginx, emulator, key_file,
+def test_conditions_first_and_a_plain_get_second(serve, emulator, key_file,
                                                  name, value, status):
     item = put(emulator)
     value = value.replace("ETAG", item["etag"]).replace(
         "NOW", formatdate(item["created"] + 1, usegmt=True))
-    server = nginx(conf())
+    server = serve(conf())
     for state in ("MISS", "HIT"):
         answer = server.get("/m/a.txt", {name: value})
         assert (answer.status, answer.get("X-Cache")) == (status, state)
@@ -278,10 +290,10 @@ def test_conditions_first_and_a_plain_get_second(nginx, emulator, key_file,
     assert not {h for h in seen[0] if h.startswith("if-")}
 
 
-def test_if_range_is_judged_by_nginx_on_what_is_cached(nginx, emulator,
+def test_if_range_is_judged_by_nginx_on_what_is_cached(serve, emulator,
                                                        key_file):
     item = put(emulator)
-    server = nginx(conf())
+    server = serve(conf())
     for state in ("MISS", "HIT"):
         part = server.get("/m/a.txt", {"Range": "bytes=0-4",
                                        "If-Range": item["etag"]})
@@ -293,11 +305,11 @@ def test_if_range_is_judged_by_nginx_on_what_is_cached(nginx, emulator,
 
 
 def test_set_cookie_and_vary_of_gcs_do_not_concern_the_cache(
-        nginx, emulator, key_file):
+        serve, emulator, key_file):
     put(emulator)
     emulator.fault(kind="storage", count=None, headers=[
         ["Set-Cookie", "a=b"], ["Vary", "Origin, X-Other"]])
-    server = nginx(conf())
+    server = serve(conf())
     first = server.get("/m/a.txt", {"Origin": "https://a.example"})
     same(first, 200, "MISS")
     second = server.get("/m/a.txt", {"Origin": "https://b.example",
@@ -311,10 +323,10 @@ def test_set_cookie_and_vary_of_gcs_do_not_concern_the_cache(
 
 @pytest.mark.parametrize("first", [True, False])
 def test_a_gzip_object_is_cached_once_for_both_kinds_of_clients(
-        nginx, emulator, key_file, first):
+        serve, emulator, key_file, first):
     stored = gzip.compress(BODY, mtime=0)
     put(emulator, data=stored, content_encoding="gzip")
-    server = nginx(conf())
+    server = serve(conf())
     for takes in (first, not first, first):
         response = server.get(
             "/m/a.txt", {"Accept-Encoding": "gzip"} if takes else {})
@@ -332,10 +344,10 @@ def together(server, path, number=20):
         return list(pool.map(lambda _: server.get(path), range(number)))
 
 
-def test_the_lock_lets_one_of_twenty_ask(nginx, emulator, key_file):
+def test_the_lock_lets_one_of_twenty_ask(serve, emulator, key_file):
     put(emulator)
     emulator.fault(kind="storage", delay=0.3)
-    server = nginx(conf("proxy_cache_lock on;"))
+    server = serve(conf("proxy_cache_lock on;"))
     answers = together(server, "/m/a.txt")
     assert {(a.status, a.body) for a in answers} == {(200, BODY)}
     assert sorted(a.get("X-Cache") for a in answers) == ["HIT"] * 19 + ["MISS"]
@@ -352,10 +364,10 @@ def test_the_lock_holds_while_the_token_is_awaited(nginx, emulator, key_file):
     assert len(asked(emulator)) <= 2       # the first finds out
 
 
-def test_objects_that_are_not_cached_are_not_serialised(nginx, emulator,
+def test_objects_that_are_not_cached_are_not_serialised(serve, emulator,
                                                         key_file):
     put(emulator, cache_control=None)      # GCS: private, max-age=0
-    server = nginx(conf())
+    server = serve(conf())
     server.get("/m/a.txt")
     emulator.fault(kind="storage", delay=0.3, count=None)
     start = time.monotonic()
@@ -366,9 +378,9 @@ def test_objects_that_are_not_cached_are_not_serialised(nginx, emulator,
 
 
 def test_the_lock_holds_those_that_are_not_cached_no_longer_than_said(
-        nginx, emulator, key_file):
+        serve, emulator, key_file):
     put(emulator, cache_control=None)
-    server = nginx(conf("proxy_cache_lock on; proxy_cache_lock_timeout 1;"))
+    server = serve(conf("proxy_cache_lock on; proxy_cache_lock_timeout 1;"))
     server.get("/m/a.txt")
     emulator.fault(kind="storage", delay=0.3, count=None)
     start = time.monotonic()
@@ -377,10 +389,10 @@ def test_the_lock_holds_those_that_are_not_cached_no_longer_than_said(
     assert time.monotonic() - start < 3
 
 
-def test_an_object_that_is_not_cached_still_has_ranges(nginx, emulator,
+def test_an_object_that_is_not_cached_still_has_ranges(serve, emulator,
                                                        key_file):
     put(emulator, cache_control=None)
-    server = nginx(conf())
+    server = serve(conf())
     for _ in range(2):
         same(server.get("/m/a.txt", {"Range": "bytes=5-8"}), 206, "MISS",
              BODY[5:9])
@@ -391,9 +403,9 @@ def test_an_object_that_is_not_cached_still_has_ranges(nginx, emulator,
 
 
 def test_an_update_in_the_background_serves_the_old_meanwhile(
-        nginx, emulator, key_file):
+        serve, emulator, key_file):
     put(emulator, cache_control=BRIEF)
-    server = nginx(conf("proxy_cache_background_update on;"
+    server = serve(conf("proxy_cache_background_update on;"
                         "proxy_cache_use_stale updating;"))
     same(server.get("/m/a.txt"), 200, "MISS")
     put(emulator, data=b"new")
@@ -408,9 +420,9 @@ def test_an_update_in_the_background_serves_the_old_meanwhile(
 
 
 def test_an_update_in_the_background_takes_nothing_of_the_client(
-        nginx, emulator, key_file):
+        serve, emulator, key_file):
     item = put(emulator, cache_control=BRIEF)
-    server = nginx(conf("proxy_cache_background_update on;"
+    server = serve(conf("proxy_cache_background_update on;"
                         "proxy_cache_use_stale updating;"))
     same(server.get("/m/a.txt"), 200, "MISS")
     put(emulator, data=b"new content")
@@ -426,9 +438,9 @@ def test_an_update_in_the_background_takes_nothing_of_the_client(
     assert not {h for h in sent(update) if h == "range" or h[:3] == "if-"}
 
 
-def test_revalidation_asks_with_the_cached_etag(nginx, emulator, key_file):
+def test_revalidation_asks_with_the_cached_etag(serve, emulator, key_file):
     item = put(emulator, cache_control=BRIEF)
-    server = nginx(conf("proxy_cache_revalidate on;"))
+    server = serve(conf("proxy_cache_revalidate on;"))
     same(server.get("/m/a.txt"), 200, "MISS")
     until_all_expired()
     same(server.get("/m/a.txt", {"If-None-Match": '"the clients"',
@@ -447,10 +459,10 @@ def test_revalidation_asks_with_the_cached_etag(nginx, emulator, key_file):
     same(server.get("/m/a.txt"), 200, "HIT", b"new")
 
 
-def test_without_revalidation_what_expired_is_fetched_whole(nginx, emulator,
+def test_without_revalidation_what_expired_is_fetched_whole(serve, emulator,
                                                             key_file):
     put(emulator, cache_control=BRIEF)
-    server = nginx(conf())
+    server = serve(conf())
     same(server.get("/m/a.txt"), 200, "MISS")
     same(until_expired(server), 200, "EXPIRED")
     assert [r["status"] for r in asked(emulator)] == [200, 200]
@@ -459,8 +471,8 @@ def test_without_revalidation_what_expired_is_fetched_whole(nginx, emulator,
 # errors
 
 
-def test_a_missing_object_is_remembered_as_such(nginx, emulator, key_file):
-    server = nginx(conf("""proxy_cache_valid 404 1m;
+def test_a_missing_object_is_remembered_as_such(serve, emulator, key_file):
+    server = serve(conf("""proxy_cache_valid 404 1m;
                            proxy_ignore_headers Cache-Control Expires;"""))
     answers = [server.get("/m/nothing.txt") for _ in range(3)]
     assert [(a.status, a.get("X-Cache")) for a in answers] \
@@ -470,8 +482,8 @@ def test_a_missing_object_is_remembered_as_such(nginx, emulator, key_file):
     assert len(asked(emulator)) == 1
 
 
-def test_errors_are_not_remembered_unasked(nginx, emulator, key_file):
-    server = nginx(conf("proxy_cache_valid 200 1m;"
+def test_errors_are_not_remembered_unasked(serve, emulator, key_file):
+    server = serve(conf("proxy_cache_valid 200 1m;"
                         "proxy_ignore_headers Cache-Control Expires;"))
     assert server.get("/m/late.txt").status == 404
     put(emulator, "late.txt")
@@ -487,7 +499,7 @@ FAILURES = {                               # what GCS does, and when it is so
 }
 
 
-def test_a_stale_object_is_served_when_gcs_fails(nginx, emulator, key_file):
+def test_a_stale_object_is_served_when_gcs_fails(serve, emulator, key_file):
     for word in FAILURES:
         put(emulator, word, cache_control=BRIEF)
     text = conf(*[f"""location /{word}/ {{
@@ -502,7 +514,7 @@ def test_a_stale_object_is_served_when_gcs_fails(nginx, emulator, key_file):
                            proxy_read_timeout 500ms;
                            proxy_cache_use_stale {word}; }}"""
                    for word in list(FAILURES)[1:])
-    server = nginx(text.rstrip().rstrip("}") + more + "}")
+    server = serve(text.rstrip().rstrip("}") + more + "}")
     for word in FAILURES:
         same(server.get(f"/{word}/{word}"), 200, "MISS")
     until_all_expired()
@@ -518,9 +530,9 @@ def test_a_stale_object_is_served_when_gcs_fails(nginx, emulator, key_file):
     assert wrong == {}
 
 
-def test_without_use_stale_a_failure_is_told(nginx, emulator, key_file):
+def test_without_use_stale_a_failure_is_told(serve, emulator, key_file):
     put(emulator, cache_control=BRIEF)
-    server = nginx(conf("proxy_next_upstream_tries 1;"))
+    server = serve(conf("proxy_next_upstream_tries 1;"))
     same(server.get("/m/a.txt"), 200, "MISS")
     until_all_expired()
     emulator.fault(kind="storage", status=503, count=None)
@@ -529,10 +541,10 @@ def test_without_use_stale_a_failure_is_told(nginx, emulator, key_file):
     same(server.get("/m/a.txt"), 200, "EXPIRED")
 
 
-def test_a_retry_fills_the_cache_with_the_right_bytes(nginx, emulator,
+def test_a_retry_fills_the_cache_with_the_right_bytes(serve, emulator,
                                                       key_file):
     put(emulator, data=None, size=700_000, seed=3)
-    server = nginx(conf())
+    server = serve(conf())
     for fault in ({"status": 503}, {"revoke_tokens": True}):
         emulator.fault(kind="storage", **fault)
     answers = [server.get("/m/a.txt", {"Range": "bytes=500-100499"}),
@@ -542,10 +554,10 @@ def test_a_retry_fills_the_cache_with_the_right_bytes(nginx, emulator,
     assert [r["status"] for r in asked(emulator)] == [503, 401, 200]
 
 
-def test_an_object_that_was_cut_off_is_not_cached(nginx, emulator, key_file):
+def test_an_object_that_was_cut_off_is_not_cached(serve, emulator, key_file):
     put(emulator, data=None, size=700_000, seed=3)
     emulator.fault(kind="storage", truncate_after=300_000)
-    server = nginx(conf())
+    server = serve(conf())
     with pytest.raises(ConnectionError):
         server.get("/m/a.txt")
     same(server.get("/m/a.txt"), 200, "MISS", content(3, 0, 700_000))
@@ -558,6 +570,7 @@ def two_lives(nginx, tmp_path, first, second, **kw):
     """Fill a cache, then start again with another configuration."""
     place = "proxy_cache_path %%DIR%%/cache", f"proxy_cache_path {tmp_path}/c"
     filled = nginx(first.replace(*place))
+    filled.wait_log("token refreshed")
     yield filled
     filled.quit()
     yield nginx(second.replace(*place), **kw)
@@ -647,9 +660,9 @@ def test_a_miss_waits_no_longer_than_gcs_token_timeout(nginx, emulator,
 # by and around
 
 
-def test_proxy_cache_bypass_fetches_and_refreshes(nginx, emulator, key_file):
+def test_proxy_cache_bypass_fetches_and_refreshes(serve, emulator, key_file):
     put(emulator)
-    server = nginx(conf("proxy_cache_bypass $arg_fresh;"))
+    server = serve(conf("proxy_cache_bypass $arg_fresh;"))
     same(server.get("/m/a.txt"), 200, "MISS")
     put(emulator, data=b"new content")
     same(server.get("/m/a.txt"), 200, "HIT")
@@ -659,9 +672,9 @@ def test_proxy_cache_bypass_fetches_and_refreshes(nginx, emulator, key_file):
     assert ["range" in sent(r) for r in asked(emulator)] == [False, False]
 
 
-def test_proxy_no_cache_keeps_nothing(nginx, emulator, key_file):
+def test_proxy_no_cache_keeps_nothing(serve, emulator, key_file):
     put(emulator)
-    server = nginx(conf("proxy_no_cache $arg_never;"))
+    server = serve(conf("proxy_no_cache $arg_never;"))
     for _ in range(2):
         same(server.get("/m/a.txt?never=1"), 200, "MISS")
         same(server.get("/m/a.txt?never=1", {"Range": "bytes=7-9"}), 206,
@@ -670,9 +683,9 @@ def test_proxy_no_cache_keeps_nothing(nginx, emulator, key_file):
     same(server.get("/m/a.txt?never=1"), 200, "HIT")
 
 
-def test_proxy_cache_min_uses_counts(nginx, emulator, key_file):
+def test_proxy_cache_min_uses_counts(serve, emulator, key_file):
     put(emulator)
-    server = nginx(conf("proxy_cache_min_uses 2;"))
+    server = serve(conf("proxy_cache_min_uses 2;"))
     same(server.get("/m/a.txt", {"Range": "bytes=1-3"}), 206, "MISS",
          BODY[1:4])
     same(server.get("/m/a.txt", {"Range": "bytes=1-3"}), 206, "MISS",
@@ -681,9 +694,9 @@ def test_proxy_cache_min_uses_counts(nginx, emulator, key_file):
     assert len(asked(emulator)) == 2
 
 
-def test_access_rules_hold_for_what_is_cached(nginx, emulator, key_file):
+def test_access_rules_hold_for_what_is_cached(serve, emulator, key_file):
     put(emulator)
-    server = nginx(conf("", """location /n/ {
+    server = serve(conf("", """location /n/ {
         gcs_pass gs://test-bucket; proxy_cache z;
         auth_request /no; }
         location = /no { return 403; }"""))
@@ -692,10 +705,10 @@ def test_access_rules_hold_for_what_is_cached(nginx, emulator, key_file):
     assert server.request("PUT", "/m/a.txt", body=b"x").status == 405
 
 
-def test_the_answer_from_the_cache_is_as_clean_as_the_first(nginx, emulator,
+def test_the_answer_from_the_cache_is_as_clean_as_the_first(serve, emulator,
                                                             key_file):
     put(emulator, metadata={"secret": "1"})
-    server = nginx(conf())
+    server = serve(conf())
     first, second = server.get("/m/a.txt"), server.get("/m/a.txt")
     same(first, 200, "MISS")
     same(second, 200, "HIT")

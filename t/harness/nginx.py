@@ -251,7 +251,9 @@ class Nginx:
             self.process = subprocess.Popen(
                 self._command("-g", f"daemon {self._on_off};"),
                 env=self._env, stdin=subprocess.DEVNULL, stdout=stderr,
-                stderr=stderr)
+                stderr=stderr,
+                # a terminal's Ctrl-C is for us, who then end it in order
+                start_new_session=True)
         self.pid = self.process.pid
         if self._daemon and self.process.wait() == 0:
             wait_until(self._pid_in_file)
