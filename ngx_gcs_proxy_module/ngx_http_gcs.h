@@ -51,6 +51,8 @@ typedef struct {
     ngx_str_t                    name;       /* a host or an upstream */
     ngx_str_t                    host;       /* of "Host"; with the port */
     ngx_str_t                    sni;        /* the same without it */
+    ngx_str_t                   *file;       /* where it is written */
+    ngx_uint_t                   line;
     in_port_t                    port;       /* 0: not written */
     unsigned                     tls:1;
 } ngx_http_gcs_address_t;
@@ -96,6 +98,7 @@ typedef struct {
 typedef struct {
     ngx_http_upstream_init_pt        original_init_upstream;
     ngx_http_upstream_init_peer_pt   original_init_peer;
+    ngx_http_gcs_endpoint_t         *endpoint;   /* the last that uses it */
 } ngx_http_gcs_srv_conf_t;
 
 
@@ -120,7 +123,8 @@ struct ngx_http_gcs_loc_conf_s {
     ngx_str_t                    ssl_trusted_certificate;
     ngx_uint_t                   keepalive;
 
-    ngx_uint_t                   methods;    /* bits NGX_HTTP_GET, ... */
+    ngx_uint_t                   methods;    /* as configured */
+    ngx_uint_t                   allowed;    /* bits NGX_HTTP_GET, ... only */
     ngx_str_t                    allow;      /* the same as a header value */
     ngx_array_t                 *buckets;    /* of ngx_gcs_object_t */
 
@@ -300,6 +304,27 @@ ngx_http_gcs_endpoint_t *ngx_http_gcs_endpoint_get(ngx_conf_t *cf,
     ngx_http_gcs_loc_conf_t *conf);
 
 
+/* ngx_http_gcs_implicit.c */
+
+/*
+ * The user's own upstream of the endpoint's name, or NULL; ours have a "|" in
+ * their names.
+ */
+ngx_http_upstream_srv_conf_t *ngx_http_gcs_upstream_find(ngx_conf_t *cf,
+    ngx_http_gcs_endpoint_t *ep);
+
+/*
+ * Makes what "upstream NAME { server ...; keepalive N; }" would: so that
+ * connections are kept on every nginx version, with nothing of it in the
+ * user's configuration.  NULL: the fault has been logged.
+ */
+ngx_http_upstream_srv_conf_t *ngx_http_gcs_upstream_create(ngx_conf_t *cf,
+    ngx_http_gcs_loc_conf_t *conf, ngx_http_gcs_endpoint_t *ep);
+
+/* whether all addresses of the upstream are on this machine */
+ngx_uint_t ngx_http_gcs_upstream_local(ngx_http_upstream_srv_conf_t *us);
+
+
 /* ngx_http_gcs_proxy.c */
 
 /*
@@ -325,6 +350,12 @@ char *ngx_http_gcs_proxy_cache_key(ngx_conf_t *cf, ngx_command_t *cmd,
 
 /* the stock proxy's directive of that name, or NULL */
 ngx_command_t *ngx_http_gcs_proxy_command(char *name);
+
+/*
+ * Where the value of the stock proxy's directive is kept, or NULL if this
+ * nginx has no such directive; for directives with a simple slot.
+ */
+void *ngx_http_gcs_proxy_value(ngx_http_upstream_conf_t *conf, char *name);
 
 /* whether the user has set the value of the directive at this very level */
 ngx_uint_t ngx_http_gcs_proxy_is_set(ngx_http_upstream_conf_t *conf,

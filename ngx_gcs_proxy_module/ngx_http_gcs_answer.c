@@ -18,6 +18,8 @@
 static ngx_int_t ngx_http_gcs_judge_range(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
 static ngx_uint_t ngx_http_gcs_is_gzip(ngx_http_request_t *r);
+static ngx_uint_t ngx_http_gcs_is_uncacheable(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx);
 static ngx_int_t ngx_http_gcs_unauthorized(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
 static ngx_uint_t ngx_http_gcs_may_retry(ngx_http_request_t *r,
@@ -44,6 +46,19 @@ ngx_http_gcs_judge(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
         return ngx_http_gcs_judge_range(r, ctx);
     }
 
+    if (status == NGX_HTTP_OK && ngx_http_gcs_is_uncacheable(r, ctx)) {
+
+        /*
+         * For the cache it was asked for without the client's Range and
+         * conditions, and in vain: nginx would ignore them now.  It is asked
+         * for as without a cache.
+         */
+
+        ctx->cacheable = 0;
+
+        return ngx_http_gcs_retry(r, ctx);
+    }
+
     if ((status >= NGX_HTTP_OK && status < NGX_HTTP_SPECIAL_RESPONSE)
         || status == NGX_HTTP_NOT_MODIFIED)
     {
@@ -53,6 +68,42 @@ ngx_http_gcs_judge(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
     ctx->step = NGX_HTTP_GCS_BODY;
 
     return ngx_http_gcs_judge_error(r, ctx);
+}
+
+
+/* whether the cache does not take it, and the client wants but a part */
+
+static ngx_uint_t
+ngx_http_gcs_is_uncacheable(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
+{
+    ngx_http_upstream_t  *u;
+
+    u = r->upstream;
+
+    if (!ctx->cacheable || r != r->main || r->cache == NULL
+        || (r->headers_in.range == NULL
+            && r->headers_in.if_match == NULL
+            && r->headers_in.if_none_match == NULL
+            && r->headers_in.if_modified_since == NULL
+            && r->headers_in.if_unmodified_since == NULL)
+        || ngx_http_gcs_slice_range(r).len)
+    {
+        return 0;
+    }
+
+#if (nginx_version >= 1023000)
+
+    if (u->headers_in.no_cache || u->headers_in.expired) {
+        return 1;
+    }
+
+#endif
+
+    return !u->cacheable
+           || (r->cache->valid_sec == 0
+               && ngx_http_file_cache_valid(u->conf->cache_valid,
+                                            NGX_HTTP_OK)
+                  == 0);
 }
 
 
@@ -145,6 +196,7 @@ ngx_int_t
 ngx_http_gcs_judge_error(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 {
     ngx_int_t    rc;
+    ngx_str_t   *range;
     ngx_msec_t   pause;
 
     rc = ngx_http_gcs_read_error(r, ctx);
@@ -166,6 +218,23 @@ ngx_http_gcs_judge_error(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
         ctx->no_range = 1;
 
         return ngx_http_gcs_retry(r, ctx);
+    }
+
+    if (ctx->status == NGX_HTTP_RANGE_NOT_SATISFIABLE
+        && !ctx->no_range && r == r->main
+        && ngx_http_gcs_slice_range(r).len)
+    {
+        range = ngx_http_gcs_upstream_header(r, "content-range");
+
+        if (range && range->len == sizeof("bytes */0") - 1
+            && ngx_strncmp(range->data, "bytes */0", range->len) == 0)
+        {
+            /* an empty object has no slices, but it is there */
+
+            ctx->no_range = 1;
+
+            return ngx_http_gcs_retry(r, ctx);
+        }
     }
 
     if (ctx->status == NGX_HTTP_UNAUTHORIZED

@@ -13,10 +13,13 @@
 #define NGX_HTTP_GCS_BUFFER  65536
 
 
+static char *ngx_http_gcs_proxy_no_body(ngx_conf_t *cf,
+    ngx_http_gcs_loc_conf_t *conf);
 static void ngx_http_gcs_proxy_gunzip(ngx_conf_t *cf,
     ngx_http_gcs_loc_conf_t *conf);
 static char *ngx_http_gcs_proxy_default_key(ngx_conf_t *cf,
     ngx_http_gcs_loc_conf_t *conf);
+static ngx_uint_t ngx_http_gcs_converts_head(ngx_http_gcs_loc_conf_t *conf);
 static size_t ngx_http_gcs_slice_size(ngx_conf_t *cf,
     ngx_http_gcs_loc_conf_t *conf);
 
@@ -98,7 +101,50 @@ ngx_http_gcs_proxy_defaults(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
 
     ngx_http_gcs_proxy_gunzip(cf, conf);
 
+    if (ngx_http_gcs_proxy_no_body(cf, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+
     return ngx_http_gcs_proxy_default_key(cf, conf);
+}
+
+
+/* an outer proxy_method or proxy_set_body must not be inherited */
+
+static char *
+ngx_http_gcs_proxy_no_body(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
+{
+    void                     **method;
+    ngx_str_t                 *body;
+    ngx_http_gcs_loc_conf_t   *level;
+
+    method = ngx_http_gcs_proxy_value(conf->proxy, "proxy_method");
+
+    if (method) {
+        *method = NULL;
+    }
+
+    for (level = conf->parent; level; level = level->parent) {
+        body = ngx_http_gcs_proxy_value(level->proxy, "proxy_set_body");
+
+        if (body == NULL || body->len == 0) {
+            continue;
+        }
+
+        if (conf->methods & NGX_HTTP_GCS_WRITE) {
+            return ngx_http_gcs_conf_error(cf, conf,
+                       "\"proxy_set_body\" at an outer level cannot be used "
+                       "with \"gcs_methods\" that write: it would replace "
+                       "what is written");
+        }
+
+        body = ngx_http_gcs_proxy_value(conf->proxy, "proxy_set_body");
+        ngx_str_set(body, "");
+
+        break;
+    }
+
+    return NGX_CONF_OK;
 }
 
 
@@ -166,11 +212,11 @@ ngx_http_gcs_module_value(ngx_http_gcs_loc_conf_t *level,
 
 /*
  * The key is the object's name, so that no spelling of a URI, no host and no
- * query string makes a second copy, or a wrong one.  Neither a range nor a
- * bucket has a space in it: no two keys collide.  A key of the user's gets the
- * name too: with $uri alone, where slashes are merged, "//x" and "/x" would
- * be one.  Slices are kept as the client takes them: nginx cannot decompress
- * a slice.
+ * query string makes a second copy, or a wrong one.  There is no space in an
+ * escaped name: whatever comes before it, no two keys collide.  A key of the
+ * user's gets the name too: with $uri alone, where slashes are merged, "//x"
+ * and "/x" would be one.  Slices are kept as the client takes them: nginx
+ * cannot decompress a slice.
  */
 
 static char *
@@ -200,21 +246,45 @@ ngx_http_gcs_proxy_default_key(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
             return NGX_CONF_ERROR;
         }
 
-        key.len = ngx_sprintf(key.data, "%V %s gs://$gcs_bucket/$gcs_object",
+        key.len = ngx_sprintf(key.data, "%V %s gs:/$gcs_uri",
                               &conf->cache_key,
                               slice ? "$__gcs_accept_encoding" : "")
                   - key.data;
         key.data[key.len] = '\0';
 
-    } else if (slice == 0) {
-        ngx_str_set(&key, " gs://$gcs_bucket/$gcs_object");
-
     } else {
-        ngx_str_set(&key, "$slice_range $__gcs_accept_encoding "
-                          "gs://$gcs_bucket/$gcs_object");
+        key.data = ngx_pnalloc(cf->pool, 128);
+        if (key.data == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        key.len = ngx_sprintf(key.data, "%s%s gs:/$gcs_uri",
+                              ngx_http_gcs_converts_head(conf)
+                                  ? "" : "$request_method ",
+                              slice ? "$slice_range $__gcs_accept_encoding"
+                                    : "")
+                  - key.data;
+        key.data[key.len] = '\0';
     }
 
     return ngx_http_gcs_proxy_call(cf, conf, "proxy_cache_key", &key, NULL);
+}
+
+
+/* without "proxy_cache_convert_head" the key must tell HEAD from GET */
+
+static ngx_uint_t
+ngx_http_gcs_converts_head(ngx_http_gcs_loc_conf_t *conf)
+{
+    ngx_http_gcs_loc_conf_t  *level;
+
+    for (level = conf; level; level = level->parent) {
+        if (level->proxy->cache_convert_head != NGX_CONF_UNSET) {
+            return level->proxy->cache_convert_head;
+        }
+    }
+
+    return 1;
 }
 
 

@@ -14,6 +14,7 @@ static ngx_int_t ngx_http_gcs_error_element(ngx_http_request_t *r,
     ngx_str_t *body, char *open, char *close, size_t max, ngx_str_t *value);
 static ngx_int_t ngx_http_gcs_copy_header(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx, char *name, char *lowcase);
+static ngx_uint_t ngx_http_gcs_status_bit(ngx_uint_t status);
 static ngx_int_t ngx_http_gcs_intercept(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx, ngx_int_t status);
 
@@ -388,10 +389,48 @@ ngx_http_gcs_intercept(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
     ucf->intercept_errors = 1;
     ucf->intercept_404 = 0;
 
+    /* proxy_cache_use_stale may name GCS's answer, or what we make of it */
+
+    if (ucf->cache_use_stale & ngx_http_gcs_status_bit(ctx->status)) {
+        ucf->cache_use_stale |= ngx_http_gcs_status_bit(status);
+    }
+
     u->conf = ucf;
     u->headers_in.status_n = status;
 
     return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_gcs_status_bit(ngx_uint_t status)
+{
+    switch (status) {
+
+    case NGX_HTTP_FORBIDDEN:
+        return NGX_HTTP_UPSTREAM_FT_HTTP_403;
+
+    case NGX_HTTP_NOT_FOUND:
+        return NGX_HTTP_UPSTREAM_FT_HTTP_404;
+
+    case NGX_HTTP_TOO_MANY_REQUESTS:
+        return NGX_HTTP_UPSTREAM_FT_HTTP_429;
+
+    case NGX_HTTP_INTERNAL_SERVER_ERROR:
+        return NGX_HTTP_UPSTREAM_FT_HTTP_500;
+
+    case NGX_HTTP_BAD_GATEWAY:
+        return NGX_HTTP_UPSTREAM_FT_HTTP_502;
+
+    case NGX_HTTP_SERVICE_UNAVAILABLE:
+        return NGX_HTTP_UPSTREAM_FT_HTTP_503;
+
+    case NGX_HTTP_GATEWAY_TIME_OUT:
+        return NGX_HTTP_UPSTREAM_FT_HTTP_504;
+
+    default:
+        return 0;
+    }
 }
 
 

@@ -238,6 +238,10 @@ ngx_http_gcs_merge_methods(ngx_http_gcs_loc_conf_t *conf)
         + ((conf->methods & NGX_HTTP_DELETE) ? 8 : 0);
 
     conf->allow = allow[m];
+
+    /* without NGX_CONF_BITMASK_SET, which is equal to NGX_HTTP_UNKNOWN */
+
+    conf->allowed = conf->methods & (NGX_HTTP_GCS_READ|NGX_HTTP_GCS_WRITE);
 }
 
 

@@ -30,7 +30,7 @@ ngx_http_gcs_handler(ngx_http_request_t *r)
 
     glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
 
-    if (!(r->method & glcf->methods)) {
+    if (!(r->method & glcf->allowed)) {
         return ngx_http_gcs_not_allowed(r);
     }
 
@@ -84,7 +84,7 @@ ngx_http_gcs_precontent_handler(ngx_http_request_t *r)
          * another one
          */
 
-        if (!(r->method & glcf->methods)) {
+        if (!(r->method & glcf->allowed)) {
             return ngx_http_gcs_not_allowed(r);
         }
 

@@ -199,22 +199,30 @@ ngx_http_gcs_proxy_command(char *name)
 }
 
 
+void *
+ngx_http_gcs_proxy_value(ngx_http_upstream_conf_t *conf, char *name)
+{
+    ngx_command_t  *cmd;
+
+    cmd = ngx_http_gcs_proxy_command(name);
+
+    return cmd ? (char *) conf + cmd->offset : NULL;
+}
+
+
 /* whether the user has set the value of the directive at this very level */
 
 ngx_uint_t
 ngx_http_gcs_proxy_is_set(ngx_http_upstream_conf_t *conf, char *name,
     ngx_http_gcs_unset_e unset)
 {
-    void           *p;
-    ngx_command_t  *cmd;
+    void  *p;
 
-    cmd = ngx_http_gcs_proxy_command(name);
+    p = ngx_http_gcs_proxy_value(conf, name);
 
-    if (cmd == NULL) {
+    if (p == NULL) {
         return 0;
     }
-
-    p = (char *) conf + cmd->offset;
 
     switch (unset) {
 
@@ -474,12 +482,11 @@ ngx_http_gcs_proxy_finish(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
 static ngx_uint_t
 ngx_http_gcs_proxy_http2(ngx_http_gcs_loc_conf_t *conf)
 {
-    ngx_command_t  *cmd;
+    ngx_uint_t  *version;
 
-    cmd = ngx_http_gcs_proxy_command("proxy_http_version");
+    version = ngx_http_gcs_proxy_value(conf->proxy, "proxy_http_version");
 
-    return *(ngx_uint_t *) ((char *) conf->proxy + cmd->offset)
-           > NGX_HTTP_VERSION_11;
+    return version && *version > NGX_HTTP_VERSION_11;
 }
 
 

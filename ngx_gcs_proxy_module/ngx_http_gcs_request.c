@@ -72,18 +72,18 @@ ngx_http_gcs_range_variable(ngx_http_request_t *r,
     ngx_str_t            range;
     ngx_http_gcs_ctx_t  *ctx;
 
-    range = ngx_http_gcs_slice_range(r);
-
-    if (range.len) {
-        ngx_http_gcs_set_value(v, &range);
-        return NGX_OK;
-    }
-
     v->not_found = 1;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
 
     if (ctx == NULL) {
+        return NGX_OK;
+    }
+
+    range = ngx_http_gcs_slice_range(r);
+
+    if (range.len && !ctx->no_range) {
+        ngx_http_gcs_set_value(v, &range);
         return NGX_OK;
     }
 

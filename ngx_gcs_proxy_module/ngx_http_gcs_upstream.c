@@ -262,6 +262,7 @@ static ngx_int_t
 ngx_http_gcs_process_header(ngx_http_request_t *r)
 {
     ngx_int_t             rc;
+    ngx_uint_t            version;
     ngx_http_gcs_ctx_t   *ctx;
     ngx_http_upstream_t  *u;
 
@@ -294,7 +295,20 @@ ngx_http_gcs_process_header(ngx_http_request_t *r)
 
     u->process_header = ctx->process_header;
 
+    version = r->http_version;
+
     rc = u->process_header(r);
+
+    if (r->http_version != version) {
+
+        /*
+         * What is not HTTP the stock code takes for HTTP/0.9, and answers the
+         * client in kind
+         */
+
+        r->http_version = version;
+        rc = NGX_HTTP_UPSTREAM_INVALID_HEADER;
+    }
 
     /* the stock code moves on to its next handler after the status line */
 
@@ -521,6 +535,18 @@ ngx_http_gcs_finalize_request(ngx_http_request_t *r, ngx_int_t rc)
         } else if (rc == NGX_HTTP_GATEWAY_TIME_OUT) {
             ngx_str_set(&ctx->error, "upstream_timeout");
         }
+    }
+
+    if (r != r->main && r->upstream->header_sent
+        && (rc == NGX_ERROR || rc >= NGX_HTTP_SPECIAL_RESPONSE)
+        && ngx_http_gcs_slice_range(r).len)
+    {
+        /*
+         * A slice that was cut off: nginx would go on with the next one, and
+         * the client would not see the gap.
+         */
+
+        r->connection->error = 1;
     }
 
     ctx->finalize_request(r, rc);

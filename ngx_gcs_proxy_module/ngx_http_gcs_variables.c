@@ -180,11 +180,15 @@ ngx_http_gcs_variable_ctx(ngx_http_request_t *r)
 
     glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
 
-    if (!glcf->passing && glcf->object == NULL && glcf->auth == NULL) {
+    if (!glcf->passing && !glcf->waiting) {
 
         /* the page of an "error_page", and the log */
 
-        return ngx_http_gcs_get_ctx(r);
+        ctx = ngx_http_gcs_get_ctx(r);
+
+        if (ctx || (glcf->object == NULL && glcf->auth == NULL)) {
+            return ctx;
+        }
     }
 
     ctx = ngx_http_gcs_make_ctx(r);

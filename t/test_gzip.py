@@ -25,13 +25,16 @@ STORED = gzip.compress(PLAIN, mtime=0)
 @pytest.fixture
 def front(nginx, emulator, key_file, bucket):
     def make(location="", **kw):
-        return nginx(HTTP, server="""
+        made = nginx(HTTP, server="""
             location /media/ {
                 gcs_pass gs://test-bucket/;
                 add_header X-Cache "$upstream_cache_status";
                 %s
             }
         """ % location, **kw)
+        # with a cache the first request may else ask GCS twice
+        made.wait_log("token refreshed")
+        return made
 
     return make
 

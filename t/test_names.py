@@ -40,9 +40,9 @@ CACHED = "location /media/ { gcs_pass gs://test-bucket; %s" + KEPT + "}"
 
 NAMES = [
     # everything that is a delimiter somewhere
-    "a b", "a+b", "a%b", "100%", "%", "%%", "%bad%file%name%", "a%2Fb",
-    "a%2fb", "a%20b", "%2e%2e/x", "%00", "%25", "a%252Fb", "a?b", "?", "?a=b",
-    "a#b", "#", "a&b=c", "=", "a='b'", "b/c/'(1).txt", "b/c/=", "b/c/@",
+    "a b", "a+b", "a+b c", "a%b", "100%", "%", "%%", "%bad%file%name%",
+    "a%2Fb", "a%2fb", "a%20b", "%2e%2e/x", "%00", "%25", "a%252Fb",
+    "a?b", "?", "?a=b", "a#b", "#", "a&b=c", "=", "a='b'", "b/c/'(1).txt", "b/c/=", "b/c/@",
     "(a)", "a:b", "http://host/x", "gs://bucket/x", "a@b", "a;b", "a;v=1/c",
     "a,b", "a!b*c", "[a]", "{a}", "<a>", "a|b", "a\\b", "..\\x", 'a"b',
     "a^b`c", "~a", "$host", "$uri/${arg_x}", "$1", "a\tb", "a\x01b\x7f",
@@ -414,6 +414,25 @@ def test_names_that_would_make_the_same_key_do_not_collide(nginx, emulator,
         for name in names:
             assert server.get("/media/" + quote(name)).body \
                 == b"I am " + name.encode()
+
+
+def test_one_cache_keeps_the_same_name_in_two_buckets_apart(nginx, emulator,
+                                                            key_file):
+    put(emulator, "x")
+    emulator.create_bucket("public-bucket", public=True)
+    emulator.put_object("public-bucket", "x", b"public")
+    server = proxy(nginx, emulator, CACHED % "" + """
+        location /public/ { gcs_pass gs://public-bucket;
+                            gcs_auth anonymous; %s }
+        location /media/public/ { gcs_pass gs://public-bucket;
+                                  gcs_auth anonymous; %s }
+    """ % (KEPT, KEPT), http=CACHE)
+    for _ in range(2):
+        assert server.get("/media/x").body == b"I am x"
+        assert server.get("/public/x").body == b"public"
+        assert server.get("/media/public/x").body == b"public"
+    # and two ways to one object share it
+    assert targets(emulator) == ["/test-bucket/x", "/public-bucket/x"]
 
 
 # forms of a request

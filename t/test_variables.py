@@ -572,6 +572,25 @@ def test_an_identity_that_nobody_declared_is_an_error(serve, emulator,
     assert len(emulator.requests("storage")) == 1
 
 
+@pytest.mark.parametrize("location, status", [
+    ("gcs_pass gs:/$gcs_uri; gcs_buckets test-bucket; gcs_auth reader;", 400),
+    ("gcs_pass gs://$gcs_bucket/x; gcs_buckets test-bucket;"
+     " gcs_auth reader;", 400),
+    ("gcs_pass gs://$loop/x; gcs_buckets test-bucket; gcs_auth reader;", 400),
+    ("gcs_pass gs://test-bucket; gcs_auth $gcs_credentials;", 500),
+    ("gcs_pass gs://test-bucket; gcs_auth $who;", 500),
+    ("gcs_object gs:/$gcs_uri; gcs_auth reader;"
+     " proxy_pass %%EMULATOR%%$gcs_uri;", 400),
+])
+def test_a_value_made_of_itself_ends(serve, emulator, location, status):
+    server = serve("location /media/ { %s }" % location, http="""
+        map $gcs_bucket $loop { default $gcs_bucket; }
+        map $gcs_credentials $who { default $gcs_credentials; }
+    """)
+    assert server.get("/media/x.txt").status == status
+    assert emulator.requests("storage") == []
+
+
 # secrets
 
 
