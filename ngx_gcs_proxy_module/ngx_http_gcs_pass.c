@@ -345,9 +345,12 @@ ngx_http_gcs_wait(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
 
     if (r == r->main) {
 
-        /* sees a client that goes away meanwhile */
+        /* sees a client that goes away meanwhile, or has gone already */
 
-        if (ngx_handle_read_event(r->connection->read, 0) != NGX_OK) {
+        if (r->connection->read->ready) {
+            ngx_post_event(r->connection->read, &ngx_posted_events);
+
+        } else if (ngx_handle_read_event(r->connection->read, 0) != NGX_OK) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
 

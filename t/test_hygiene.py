@@ -566,7 +566,10 @@ def test_headers_from_auth_request_pass(front, item, emulator):
         add_header X-User $user;
         add_header Set-Cookie $cookie;
     """, """
-        location = /auth { internal; proxy_pass http://127.0.0.1:%%PORT%%/app; }
+        location = /auth {
+            internal;
+            proxy_pass http://127.0.0.1:%%PORT%%/app;
+        }
         location = /app {
             add_header X-User alice; add_header Set-Cookie s=1; return 204;
         }

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import threading
 import time
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Callable
 
 import pytest
 
@@ -423,33 +422,40 @@ def test_others_are_served_while_the_endpoint_hangs(serve, emulator):
     waiting = begin(server, 50)
     connection = server.connect()
     slowest = 0.0
-    end = time.monotonic() + 0.9
-    while time.monotonic() < end:
+    for _ in range(800):
         start = time.monotonic()
         assert connection.get("/ping").body == b"pong"
         slowest = max(slowest, time.monotonic() - start)
+        time.sleep(0.001)
     assert slowest < 0.25
     assert {r.status for r in read(waiting)} == {502}
 
 
 def test_clients_that_go_while_they_wait_leave_nothing(serve, emulator):
     emulator.fault(kind="token", hang=True)
-    emulator.fault(kind="token", delay=0.2, count=None)
     server = serve("timeout 1s;", location="gcs_token_timeout 20s;")
-    worker = server.children()
-    for connection in begin(server, 60):
+    wait_until(lambda: fetches(emulator) == 1)
+    gone = begin(server, 30)
+    wait_until(lambda: len(accepted(server)) == 30)
+
+    # some more that go before nginx has read what they ask for
+    worker, = server.children()
+    server.signal("STOP", worker)
+    gone += begin(server, 30)
+    for connection in gone:
         connection.close()
+    server.signal("CONT", worker)
+
     server.wait_log("client prematurely closed connection.*"
                     "waiting for a gcs token", count=60)
     assert b"Active connections: 1 " in server.get("/connections").body
     assert fetches(emulator) == 1
+    assert "could not be fetched" not in server.log()
 
-    # nobody's fetch has ended meanwhile, and the next one is everybody's
+    # and the next who comes gets what the next fetch brings
     server.wait_log("token refreshed")
     assert server.get("/media/a").body == BODY
-    assert server.children() == worker
-    assert lines(server, "error") == lines(
-        server, "error", '"reader": token could not be fetched')
+    assert server.children() == [worker]
 
 
 def test_a_pipelined_request_waits_its_turn(serve, emulator):
@@ -651,8 +657,8 @@ def test_another_worker_takes_over_from_one_that_is_gone(serve, emulator,
     wait_until(lambda: fetches(emulator) == 2)
     assert time.monotonic() - start < 2.5
     server.wait_log("token refreshed")
-    assert server.get("/media/a").body == BODY or name == "STOP"
-    server.signal("CONT", gone) if name == "STOP" else None
+    if name == "STOP":
+        server.signal("CONT", gone)
 
     answers = []
     for connection in waiting:
@@ -678,15 +684,17 @@ def limited(server: Nginx, connections: int) -> Nginx:
 
 
 def test_a_fetch_without_a_free_connection_is_made_up_for(serve, emulator):
-    emulator.fault(kind="token", status=503)
+    emulator.fault(kind="token", status=503, close=True)
     server = limited(serve(start=False), 32)
     server.expect("32 worker_connections are not enough")
     server.start()
     busy = []
-    for _ in range(40):
+    while "[alert]" not in server.log():
+        # nginx makes room by closing one that has not yet been heard
         connection = server.connect()
         connection.send(b"GET /ping HTTP/1.1\r\nHost: ")
         busy.append(connection)
+        time.sleep(0.005)
     server.wait_log("could not be fetched: worker_connections are not enough")
     for connection in busy:
         connection.close()

@@ -279,27 +279,30 @@ def test_elsewhere_they_are_empty(serve, emulator):
 def test_they_can_be_used_before_the_content_phase(serve, emulator):
     """Values found in the rewrite phase must not outlive a rewrite."""
     server = serve("""
-        location /media/ {
-            set $early "$gcs_bucket/$gcs_object";
-            rewrite ^/media/old/(.*)$ /media/$1;
-            set $late "$gcs_bucket/$gcs_object";
+        location /old/ {
             gcs_pass gs://test-bucket; gcs_auth reader;
-            add_header X-Early "$early";
-            add_header X-Final "$gcs_object";
+            set $early "<$gcs_object>";
+            rewrite ^/old/(.*)$ /media/a/$1;
+            set $between "<$gcs_object>";
+        }
+        location /media/ {
+            set $late "<$gcs_object>";
+            gcs_pass gs://test-bucket; gcs_auth reader;
+            add_header X-Values "$early $between $late <$gcs_object>" always;
         }
         location /stop/ {
             if ($gcs_object = "secret") { return 403; }
             gcs_pass gs://test-bucket; gcs_auth reader;
         }
     """)
-    answer = server.get("/media/old/x.txt")
-    assert answer.body == b"hello"
-    assert answer.get("X-Final") == "x.txt"
+    answer = server.get("/old/x.txt")
+    # between the two the path is not one of the location's
+    assert answer.get("X-Values") == "<x.txt> <> <a/x.txt> <a/x.txt>"
     for path in ("/stop/secret", "/stop/%73ecret", "/stop/secret?x"):
         assert server.get(path).status == 403
     assert server.get("/stop//secret").status == 404
     assert [request["target"] for request in emulator.requests("storage")] \
-        == ["/test-bucket/x.txt", "/test-bucket//secret"]
+        == ["/test-bucket/a/x.txt", "/test-bucket//secret"]
 
 
 def test_a_quiet_look_at_a_bad_address_logs_nothing_by_itself(serve):
