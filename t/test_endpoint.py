@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import socket
-import ssl
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
+from conftest import SANITIZE
 from emulator import certificates
-from harness.nginx import free_port, wait_until
+from harness.nginx import wait_until
 
 BODY = b"hello"
 
@@ -101,6 +102,10 @@ class Origin:
             pass
 
     def close(self):
+        # close() alone wakes nobody, and the thread that sleeps in accept()
+        # would serve the next who gets this file descriptor
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(5)
         self._socket.close()
 
 
@@ -459,7 +464,7 @@ def test_two_hundred_locations_start_at_once(serve, emulator, key_file,
                 server=many(200))
     start = time.monotonic()
     server = serve(text)
-    assert time.monotonic() - start < 1.5  # with nginx's own and the token
+    assert time.monotonic() - start < 2    # a TLS context for each took 5 s
     start = time.monotonic()
     assert server.test().returncode == 0
     assert time.monotonic() - start < 1
@@ -468,6 +473,6 @@ def test_two_hundred_locations_start_at_once(serve, emulator, key_file,
         for name in ("0/a", "199/a"):
             assert server.get("/" + name).body == name.encode()
         server.reload(old_gone=True)
-    master = open(f"/proc/{server.pid}/status").read()
-    resident = int(re.search(r"VmRSS:\s+(\d+) kB", master).group(1))
-    assert resident < 60_000
+    if not SANITIZE:
+        status = Path(f"/proc/{server.pid}/status").read_text()
+        assert int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) < 60_000

@@ -13,12 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from conftest import SANITIZE
 from emulator import certificates
 from harness.nginx import binary, free_port
 
 READ = "https://www.googleapis.com/auth/devstorage.read_only"
 WRITE = "https://www.googleapis.com/auth/devstorage.read_write"
 FULL = "https://www.googleapis.com/auth/devstorage.full_control"
+
+
+without_sanitizers = pytest.mark.skipif(
+    SANITIZE, reason="the sanitizers' library is not loaded there")
 
 
 def conf(inside: str = "file %%KEY%%;", auth: str = "gcs_auth reader;",
@@ -86,6 +91,7 @@ def test_what_is_no_regular_file_is_told(nginx, emulator, key_file, tmp_path):
     assert f'"{tmp_path}" is not a regular file' in line
 
 
+@without_sanitizers
 def test_a_file_that_may_not_be_read_is_told(nginx, emulator, key_file,
                                              module):
     """As somebody who is not root, from a folder that he can enter."""
@@ -442,6 +448,7 @@ def test_nginx_t_asks_nobody(nginx, emulator, key_file, inside):
     assert emulator.open_connections() == before
 
 
+@without_sanitizers
 def test_nginx_t_makes_no_connection_at_all(nginx, emulator, key_file):
     strace = shutil.which("strace")
     if strace is None:

@@ -135,7 +135,8 @@ def test_a_suffix_is_right(serve, emulator, key_file, big, place, last):
 def test_several_ranges_are_answered_by_the_whole(serve, emulator, key_file,
                                                   big, place):
     server = serve()
-    response = server.get(f"/{place}/big", {"Range": "bytes=0-9,2000000-2000009"})
+    response = server.get(f"/{place}/big", {
+        "Range": "bytes=0-9,2000000-2000009"})
     assert (response.status, response.body) == (200, right())
 
 

@@ -176,16 +176,26 @@ def test_tokens_are_fetched_before_the_first_request(serve, emulator,
                                                      key_file):
     other = key_file.with_name("other.json")
     other.write_text(emulator.service_account())
-    # the cache's helper processes are none of those who fetch
-    server = serve(workers=2, http="""
-        gcs_credentials other { file %s; }
-        proxy_cache_path %%%%DIR%%%%/cache keys_zone=one:1m;
-        """ % other)
+    server = serve(workers=2,
+                   http="gcs_credentials other { file %s; }" % other)
     server.wait_log("token refreshed", count=2)
     accounts = [r["account"] for r in emulator.requests("token")]
     assert len(accounts) == len(set(accounts)) == 2
     assert server.get("/media/a").status == 200
     assert fetches(emulator) == 2
+
+
+def test_helper_processes_do_not_fetch(serve, emulator):
+    """A token that is due while every worker stands still waits for them."""
+    emulator.configure(token_lifetime=1)
+    server = serve(http="proxy_cache_path %%DIR%%/cache keys_zone=one:1m;")
+    worker = int(server.get("/media/a").get("X-Worker") or 0)
+    assert len(server.children()) > 1
+    server.signal("STOP", worker)
+    time.sleep(1.2)
+    assert fetches(emulator) == 1
+    server.signal("CONT", worker)
+    wait_until(lambda: fetches(emulator) == 2)
 
 
 def test_a_test_of_the_configuration_fetches_nothing(serve, emulator):
@@ -494,6 +504,21 @@ def test_a_revoked_token_is_replaced_by_one_fetch(serve, emulator):
     assert are_whole(responses) and len(workers_of(responses)) > 1
     assert fetches(emulator) == 2
     assert lines(server, "error") == []
+
+
+def test_a_late_401_does_not_spoil_the_new_token(serve, emulator):
+    server = serve(workers=2)
+    assert server.get("/media/a").body == BODY
+    emulator.revoke_tokens()
+    emulator.fault(kind="storage", delay=0.6, count=10)
+    late = begin(server, 10)
+    wait_until(lambda: emulator.counts()["storage"] == 11)
+    assert are_whole(read(begin(server, 10)))
+    assert fetches(emulator) == 2
+    assert are_whole(read(late))
+    assert fetches(emulator) == 2
+    assert sorted(r["status"] for r in emulator.requests("storage")) \
+        == [200] * 21 + [401] * (len(emulator.requests("storage")) - 21)
 
 
 def test_tokens_that_gcs_refuses_are_not_fetched_for_every_request(

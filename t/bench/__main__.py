@@ -1,0 +1,148 @@
+"""Runs the benchmarks and prints them as the tables of docs/performance.md."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Iterable, Sequence
+
+from harness.nginx import version
+
+from . import load, memory, startup
+from .servers import Bench
+
+SCHEMES = ("http", "tls")
+PARTS = ("load", "memory", "startup")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    print("\n| " + " | ".join(head) + " |")
+    print("|" + "---|" * len(head))
+    for row in rows:
+        print("| " + " | ".join(row) + " |", flush=True)
+
+
+def ratio(values: Iterable[tuple[float, float]]) -> str:
+    """The median of the ratios of pairs that were measured in one round."""
+    return f"{statistics.median(a / b for a, b in values):.2f}"
+
+
+def rotated(names: Sequence[str], turn: int) -> list[str]:
+    turn %= len(names)
+    return [*names[turn:], *names[:turn]]
+
+
+def run_load(bench: Bench, options: argparse.Namespace) -> None:
+    targets = bench.targets()
+    names = list(targets)
+
+    def rows() -> Iterable[Sequence[str]]:
+        for scheme in SCHEMES:
+            for case in load.CASES:
+                if options.quick and case.size >= 1 << 20:
+                    continue
+                done = []
+                for turn in range(options.rounds):
+                    # not always in the same order: what a load leaves behind
+                    # must not always hit the same one
+                    done.append({name: load.measure(
+                        bench, targets[name], scheme, case, options.seconds)
+                        for name in rotated(names, turn)})
+                yield [f"{case.name}, {scheme.upper()}", *(
+                    ratio((getattr(d["module"], what),
+                           getattr(d[name], what)) for d in done)
+                    for what in ("rate", "cpu")
+                    for name in ("defaults", "tuned"))]
+
+    table(["the module against stock nginx", "requests/s, defaults",
+           "requests/s, tuned", "CPU per request, defaults",
+           "CPU per request, tuned"], rows())
+
+    for server in {id(t.server): t.server for t in targets.values()}.values():
+        bench.stop(server)
+
+
+def run_memory(bench: Bench, options: argparse.Namespace) -> None:
+    def rows() -> Iterable[Sequence[str]]:
+        for scheme in SCHEMES:
+            done = [memory.measure(bench, scheme, options.clients, run)
+                    for run in range(min(options.rounds, 3))]
+            yield [f"{options.clients} slow downloads, {scheme.upper()}",
+                   ratio((d["module"], d["tuned"]) for d in done)]
+
+    table(["memory of the worker", "tuned, with the same buffers"], rows())
+
+
+def run_startup(bench: Bench, options: argparse.Namespace) -> None:
+    def rows() -> Iterable[Sequence[str]]:
+        for scheme in SCHEMES:
+            for count in options.counts:
+                done = startup.measure(bench, scheme, count, options.rounds)
+                more = statistics.median(
+                    d["module"].size - d["defaults"].size for d in done)
+                yield [f"{count}, {scheme.upper()}",
+                       ratio((d["module"].seconds, d["defaults"].seconds)
+                             for d in done),
+                       ratio((d["module"].size, d["defaults"].size)
+                             for d in done),
+                       f"{more / 1024 / count:.0f} KiB"]
+
+    table(["credentials and locations", "time to the first answer",
+           "memory of master and worker", "more memory per location"], rows())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="./build.sh bench",
+        description="Compares the module with nginx's own proxy.")
+    parser.add_argument("--quick", action="store_true",
+                        help="a short run: the figures mean nothing")
+    parser.add_argument("--rounds", type=int, metavar="N",
+                        help="rounds of each measurement (default: 7)")
+    parser.add_argument("--seconds", type=int, metavar="N",
+                        help="length of one load (default: 3)")
+    parser.add_argument("parts", nargs="*", metavar="PART",
+                        help=f"{', '.join(PARTS)} (default: all)")
+    options = parser.parse_args()
+
+    for part in options.parts:
+        if part not in PARTS:
+            parser.error(f"no part \"{part}\", there are: {', '.join(PARTS)}")
+
+    options.rounds = options.rounds or (1 if options.quick else 7)
+    options.seconds = options.seconds or (1 if options.quick else 3)
+    options.clients = 50 if options.quick else 1000
+    options.counts = (1, 3) if options.quick else (1, 20, 200)
+
+    # a client's and, for the emulator, a thousand sockets
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or hard > soft:
+        limit = 16384 if hard == resource.RLIM_INFINITY else min(hard, 16384)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, limit), hard))
+
+    count = len(os.sched_getaffinity(0))
+    print(f"nginx {'.'.join(map(str, version()))}, {platform.machine()}, "
+          f"{count} core{'s' if count > 1 else ''}; "
+          f"rounds: {options.rounds}, seconds of a load: {options.seconds}")
+
+    with tempfile.TemporaryDirectory(prefix="gcs-bench-") as folder:
+        # the workers may be another user's
+        os.chmod(folder, 0o755)
+        with Bench(Path(folder), Path(os.environ["GCS_MODULE"])) as bench:
+            for part, run in (("load", run_load), ("memory", run_memory),
+                              ("startup", run_startup)):
+                if part in (options.parts or PARTS):
+                    run(bench, options)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

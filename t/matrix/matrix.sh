@@ -1,0 +1,181 @@
+# shellcheck shell=bash
+#
+# Copyright (C) the ngx_gcs_proxy_module authors
+#
+# A part of build.sh: the tests in other releases of Debian, each with its own
+# nginx, libraries, compiler and Python, and here with another compiler.
+#
+# A root is a folder made by debootstrap, in which "build.sh test" is run as a
+# user of that release would run it, on a copy of the sources.  Its mounts are
+# in a mount namespace and vanish with the last process in it: nothing has to
+# be undone, and nothing here can be deleted through them.
+
+ROOTS=${GCS_ROOTS:-$BUILD/roots}
+MIRROR=${GCS_MIRROR:-http://deb.debian.org/debian}
+SUITES="trixie forky"
+
+missing_to_make_roots() {
+    command -v debootstrap > /dev/null || echo debootstrap
+    command -v unshare > /dev/null     || echo util-linux
+}
+
+# deletes what is in a folder, but never what somebody has mounted there
+delete() {
+    if grep -qF -e " $1 " -e " $1/" /proc/self/mountinfo; then
+        die "something is mounted in $1, unmount it first"
+    fi
+
+    rm -rf --one-file-system "$1"
+}
+
+make_root() {
+    local new script
+
+    if [ -d "$ROOTS/$1" ]; then
+        return
+    fi
+
+    say "making $ROOTS/$1"
+    new=$ROOTS/$1.new
+    delete "$new"
+
+    # to an older debootstrap a newer release has no name
+    script=/usr/share/debootstrap/scripts/$1
+    [ -e "$script" ] || script=/usr/share/debootstrap/scripts/sid
+
+    debootstrap --variant=minbase "$1" "$new" "$MIRROR" "$script" \
+        > "$ROOTS/$1.log" 2>&1 < /dev/null || {
+        tail -n 5 "$ROOTS/$1.log" >&2
+        die "debootstrap failed, see $ROOTS/$1.log"
+    }
+
+    # no service is started in there
+    printf '#!/bin/sh\nexit 101\n' > "$new/usr/sbin/policy-rc.d"
+    chmod 755 "$new/usr/sbin/policy-rc.d"
+    mv "$new" "$ROOTS/$1"
+}
+
+# in_root ROOT COMMAND...: with nothing of this environment but what says how
+# to reach the network, and what to do in the tests
+in_root() {
+    local name root settings
+
+    root=$1
+    shift
+    cp /etc/resolv.conf /etc/hosts "$root/etc/"
+    settings=(PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+              HOME=/root LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1)
+
+    for name in CI GCS_FUZZ_SECONDS TERM http_proxy https_proxy no_proxy \
+                PIP_INDEX_URL PIP_DEFAULT_TIMEOUT
+    do
+        [ -z "${!name:-}" ] || settings+=("$name=${!name}")
+    done
+
+    if [ -f "${PIP_CERT:-}" ]; then
+        cp "$PIP_CERT" "$root/etc/pip-cert.pem"
+        settings+=(PIP_CERT=/etc/pip-cert.pem)
+    fi
+
+    # shellcheck disable=SC2016 # for the inner shell
+    unshare --mount --propagation private sh -ec '
+        root=$1
+        shift
+        mount -t proc proc "$root/proc"
+        mount --rbind /dev "$root/dev"
+        exec chroot "$root" "$@"
+    ' sh "$root" env -i "${settings[@]}" "$@"
+}
+
+copy_sources() {
+    local entry
+
+    mkdir -p "$1/gcs/build"
+
+    # what was built there, and the packages of PyPI, may stay
+    for entry in "$1"/gcs/* "$1"/gcs/.[!.]*; do
+        case ${entry##*/} in
+            build)  ;;
+            *)      delete "$entry" ;;
+        esac
+    done
+
+    tar -C "$ROOT" --exclude=./build --exclude=./.git --exclude=__pycache__ \
+        --exclude=.pytest_cache -cf - . \
+    | tar -C "$1/gcs" --no-same-owner -xf -
+}
+
+test_in_root() {
+    local suite
+
+    suite=$1
+    shift
+    make_root "$suite"
+    copy_sources "$ROOTS/$suite"
+
+    # shellcheck disable=SC2016 # for the inner shell
+    in_root "$ROOTS/$suite" sh -ec '
+        cd /gcs
+        ./build.sh test "$@"
+    ' sh "$@" || return
+
+    # shellcheck disable=SC2016
+    in_root "$ROOTS/$suite" sh -ec '
+        gcc -dumpfullversion | sed "s/^/gcc /"
+        nginx -v 2>&1
+        dpkg-query -W -f "\${Package} \${Version}\n" libcurl4-openssl-dev \
+            libssl-dev libjansson-dev
+    ' | tr '\n' ',' | sed 's/,$/\n/; s/,/, /g'
+}
+
+test_with_clang() (
+    CC=clang
+    BUILD=$BUILD/clang
+    mkdir -p "$BUILD"
+    BUILD=$(cd "$BUILD" && pwd)
+    [ -e "$BUILD/venv" ] || ln -s ../venv "$BUILD/venv"
+
+    prepare_tests
+
+    # they are errors, unless somebody has switched that off
+    if grep -n 'warning:' "$WORK/make.log"; then
+        die "clang warns, see $WORK/make.log"
+    fi
+
+    "${PYTEST[@]}" "${@:-t}" < /dev/null || return
+    clang --version | head -n 1
+)
+
+run_matrix() {
+    local failed start where
+
+    where=all
+    case ${1:-} in
+        all | clang | trixie | forky)  where=$1; shift ;;
+    esac
+
+    [ "$where" != all ] || where="clang $SUITES"
+
+    if [ "$where" != clang ]; then
+        [ "$(id -u)" = 0 ] || die "the matrix needs root, for chroot"
+        require missing_to_make_roots install
+        unshare --mount true || die "no right to make a mount namespace"
+        mkdir -p "$ROOTS"
+        ROOTS=$(cd "$ROOTS" && pwd)
+    fi
+
+    failed=
+    for one in $where; do
+        start=$SECONDS
+        say "" "== matrix: $one"
+
+        case $one in
+            clang)  test_with_clang "$@" || failed="$failed $one" ;;
+            *)      test_in_root "$one" "$@" || failed="$failed $one" ;;
+        esac
+
+        say "== $one: $((SECONDS - start)) s"
+    done
+
+    [ -z "$failed" ] || die "the tests failed with:$failed"
+}
