@@ -23,6 +23,14 @@ usage: ./build.sh [COMMAND]
                        its own; installs what is missing (Debian packages)
     test [ARGS]        builds, and runs the tests; ARGS go to pytest;
                        installs what is missing
+    sanitize [ARGS]    the same with a module that has ASan and UBSan
+    valgrind [ARGS]    the same, with every nginx under valgrind; without
+                       ARGS a selection that takes some minutes
+    coverage [ARGS]    the same, and a table of what the tests have run
+    matrix [WHERE] [ARGS]
+                       the same in roots of Debian trixie and forky, and
+                       here with clang; WHERE is one of the three (default:
+                       all); must be root
     help               this text
 
 environment:
@@ -33,6 +41,9 @@ environment:
     CC, CFLAGS, LDFLAGS, BUILD_DIR
     SANITIZE=1         builds with ASan and UBSan into build/sanitize
                        (so does the option --sanitize)
+    GCS_FUZZ_SECONDS=N how long each fuzz target runs (default: 5)
+    GCS_ROOTS=PATH     where matrix makes its roots (default: build/roots)
+    GCS_MIRROR=URL     where it takes Debian from
 END
 }
 
@@ -170,7 +181,9 @@ missing_to_test() {
 
     # the fuzz targets need clang and its fuzzer's runtime, which Debian
     # names after clang's version
-    if ! command -v clang > /dev/null; then
+    if [ "${GCS_FUZZ_SECONDS:-}" = 0 ]; then
+        return
+    elif ! command -v clang > /dev/null; then
         echo clang
     elif ! ls "$(clang -print-resource-dir)"/lib/*/libclang_rt.fuzzer*.a \
            > /dev/null 2>&1
@@ -318,12 +331,17 @@ configure_flags() {
         FLAGS=("${NGX_CONF_FLAGS[@]}" "${FLAGS[@]}")
     fi
 
-    if [ -n "$SANITIZE" ]; then
+    case $VARIANT in
+    sanitize)
         CFLAGS=${CFLAGS:--O1 -g}
         CFLAGS="$CFLAGS -fsanitize=address,undefined -fno-omit-frame-pointer"
         CFLAGS="$CFLAGS -fno-sanitize=nonnull-attribute"
-        LDFLAGS="${LDFLAGS:-} -fsanitize=address,undefined"
-    fi
+        LDFLAGS="${LDFLAGS:-} -fsanitize=address,undefined" ;;
+
+    coverage)
+        CFLAGS="${CFLAGS:-} -O0 -g --coverage"
+        LDFLAGS="${LDFLAGS:-} --coverage" ;;
+    esac
 
     CFLAGS=${CFLAGS:--O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2 \
 -Wformat -Werror=format-security}
@@ -401,6 +419,30 @@ compile() {
     fi
 }
 
+# what the module was made with, in one line
+versions() {
+    local file
+
+    file=$WORK/versions.h
+    cat > "$file" << 'END'
+#include <curl/curlver.h>
+#include <jansson.h>
+#include <openssl/opensslv.h>
+#ifdef __clang__
+versions clang __clang_major__ . __clang_minor__
+#else
+versions gcc __GNUC__ . __GNUC_MINOR__
+#endif
+, curl LIBCURL_VERSION, OpenSSL OPENSSL_VERSION_STR, jansson JANSSON_VERSION
+END
+
+    # shellcheck disable=SC2086 # CC and CPPFLAGS may have arguments
+    $CC $CPPFLAGS -E -P -x c "$file" 2> /dev/null | tr '\n' ' ' \
+    | sed "s/.*versions /nginx $VERSION, /; s/\"//g; s/ \([,.]\) */\1/g
+           s/,\([^ ]\)/, \1/g; s/ *\$//"
+    say
+}
+
 # loads the module into the nginx that is there
 smoke() {
     local conf output
@@ -419,10 +461,7 @@ END
 }
 
 build() {
-    SANITIZE=${SANITIZE:-}
-    [ "$SANITIZE" != 0 ] || SANITIZE=
-
-    OUT=$BUILD${SANITIZE:+/sanitize}
+    OUT=$BUILD${VARIANT:+/$VARIANT}
     mkdir -p "$OUT"
     OUT=$(cd "$OUT" && pwd)
     WORK=$OUT/nginx
@@ -444,7 +483,7 @@ build() {
         compile
     ) 9> "$OUT/.lock"
 
-    if [ -n "$LOADS" ] && [ -z "$SANITIZE" ]; then
+    if [ -n "$LOADS" ] && [ "$VARIANT" != sanitize ]; then
         smoke
     fi
 }
@@ -550,25 +589,41 @@ demo() {
         PYTHONDONTWRITEBYTECODE=1 exec "$PYTHON_BIN" -m demo "$@"
 }
 
-run_tests() {
+# all that pytest needs; "${PYTEST[@]}" then runs it in $ROOT
+prepare_tests() {
     require missing_to_test install
     make_venv
     build
     check_nginx must
-    cd "$ROOT"
 
-    NGINX=$(nginx_bin) GCS_MODULE=$OUT/$MODULE GCS_SANITIZE=${SANITIZE:-0} \
-        exec "$BUILD/venv/bin/python" -m pytest -c t/pytest.ini --rootdir=t \
-        "${@:-t}" < /dev/null
+    NGINX=$(nginx_bin)
+    GCS_MODULE=$OUT/$MODULE
+    GCS_SANITIZE=0
+    [ "$VARIANT" != sanitize ] || GCS_SANITIZE=1
+    export NGINX GCS_MODULE GCS_SANITIZE
+
+    say "== $(versions)${VARIANT:+, $VARIANT}"
+    PYTEST=("$BUILD/venv/bin/python" -m pytest -c t/pytest.ini --rootdir=t)
+    cd "$ROOT"
+}
+
+run_tests() {
+    prepare_tests
+    exec "${PYTEST[@]}" "${@:-t}" < /dev/null
 }
 
 
 CC=${CC:-cc}
 CPPFLAGS=${CPPFLAGS:-}
+VARIANT=
 
 if [ "${1:-}" = --sanitize ]; then
     SANITIZE=1
     shift
+fi
+
+if [ "${SANITIZE:-0}" != 0 ]; then
+    VARIANT=sanitize
 fi
 
 COMMAND=${1:-build}
@@ -579,6 +634,13 @@ case $COMMAND in
     install)    require missing_to_build; install_module ;;
     demo)       demo "$@" ;;
     test)       run_tests "$@" ;;
+    sanitize)   VARIANT=sanitize; run_tests "$@" ;;
+
+    matrix | valgrind | coverage)
+        # shellcheck source=/dev/null
+        . "$ROOT/t/matrix/$COMMAND.sh"
+        "run_$COMMAND" "$@" ;;
+
     help | -h | --help)  usage ;;
     *)          usage >&2; exit 2 ;;
 esac

@@ -215,13 +215,14 @@ ngx_http_gcs_free_peer(ngx_peer_connection_t *pc, void *data, ngx_uint_t state)
 
     ctx->free(pc, ctx->peer_data, state);
 
-    if (!ctx->retry) {
+    if (!ctx->retry && !(pc->cached && (state & NGX_PEER_FAILED))) {
         return;
     }
 
     /*
-     * Once more, whatever the balancer thinks: all of it starts afresh, as a
-     * single peer, or one that has been tried, would not be given out again.
+     * Once more, whatever the balancer thinks: for a retry, or because a kept
+     * connection was found closed, which says nothing of its peer.  All of it
+     * starts afresh: a peer that has been tried would not be given out again.
      * Since nginx 1.29.7 the keepalive module may stand around us, so the
      * outermost init is called, not the one that we stand around.
      */

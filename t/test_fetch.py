@@ -123,6 +123,9 @@ GOOGLE = ('{"error": {"code": 403, "status": "PERMISSION_DENIED", '
           '"message": "No access"}}')
 EVIL = JSON % ("a\\r\\nX-Evil: 1", 3600)
 TIMED_OUT = "Operation timed out"
+# libcurl's words, of 7.88 and of 8.x
+REFUSED = r"Failed to connect to 127\.0\.0\.1[ :]"
+UNTRUSTED = "SSL certificate (problem|OpenSSL verify result): "
 
 ANSWERS = {
     # name: the fault, what is said of it
@@ -245,7 +248,7 @@ def test_an_answer_may_come_in_any_shape_of_http(serve, emulator, fault):
 
 def test_a_refused_connection_is_502(serve):
     server = serve(f"token_endpoint http://127.0.0.1:{free_port()}/token;")
-    assert fails(server, "Failed to connect to 127.0.0.1 port")
+    assert fails(server, REFUSED)
 
 
 def fill(listener: socket.socket) -> list[socket.socket]:
@@ -331,7 +334,7 @@ def test_an_endpoint_of_another_ca_is_502(serve, emulator, tmp_path, ca):
     if ca == "another":
         block += f" ssl_trusted_certificate {create(str(tmp_path))[0]};"
     server = serve(block)
-    assert fails(server, "SSL certificate problem: ")
+    assert fails(server, UNTRUSTED)
     assert fetches(emulator) == 0
 
 
@@ -359,7 +362,7 @@ def test_a_failed_verification_disturbs_no_other_tls(serve, emulator,
     kept = [server.connect(port, tls=context) for _ in range(10)]
     for connection in kept:
         assert connection.get("/ping").status == 200
-    server.wait_log("could not be fetched: SSL certificate problem", count=2)
+    server.wait_log("could not be fetched: " + UNTRUSTED, count=2)
     for connection in kept:
         assert connection.get("/ping").status == 200
         connection.close()
@@ -484,7 +487,7 @@ def test_a_proxy_that_refuses_is_502(serve, emulator, endpoint):
 
 def test_a_proxy_that_is_not_there_is_502(serve, emulator):
     server = serve(f"proxy http://127.0.0.1:{free_port()};")
-    assert fails(server, "Failed to connect to 127.0.0.1 port")
+    assert fails(server, REFUSED)
     assert fetches(emulator) == 0
 
 
@@ -608,7 +611,8 @@ def test_a_name_may_have_addresses_that_refuse(serve, emulator, private_etc):
                        "ssl_trusted_certificate %%CA%%;")
         start = time.monotonic()
         assert server.get("/media/a").body == BODY
-        assert time.monotonic() - start < 0.5
+        # libcurl may lose half of the time over two that refuse
+        assert time.monotonic() - start < 0.9
         assert lines(server, "error") == []
 
 

@@ -517,8 +517,8 @@ def test_a_late_401_does_not_spoil_the_new_token(serve, emulator):
     assert fetches(emulator) == 2
     assert are_whole(read(late))
     assert fetches(emulator) == 2
-    assert sorted(r["status"] for r in emulator.requests("storage")) \
-        == [200] * 21 + [401] * (len(emulator.requests("storage")) - 21)
+    statuses = [r["status"] for r in emulator.requests("storage")]
+    assert statuses.count(200) == 21 and statuses.count(401) >= 11
 
 
 def test_tokens_that_gcs_refuses_are_not_fetched_for_every_request(

@@ -18,6 +18,10 @@ from typing import Callable, Iterable
 from . import checks
 from .client import Connection, Headers, Response
 
+# the file of suppressions: every nginx runs under valgrind, much slower
+VALGRIND = os.environ.get("GCS_VALGRIND")
+SLOWNESS = 10 if VALGRIND else 1
+
 CONFIGURATION = """\
 %(modules)s
 %(user)s
@@ -97,7 +101,7 @@ def free_port() -> int:
 
 def wait_until(what: Callable[[], object], timeout: float = 10,
                message: str = "it did not happen in time") -> None:
-    end = time.monotonic() + timeout
+    end = time.monotonic() + timeout * SLOWNESS
     while not what():
         if time.monotonic() > end:
             raise TimeoutError(message)
@@ -115,6 +119,17 @@ def sanitizer_environment() -> dict[str, str]:
                         "detect_stack_use_after_return=1",
         "UBSAN_OPTIONS": "print_stacktrace=1",
     }
+
+
+def under_valgrind(directory: Path) -> list[str]:
+    """What stands before nginx in a command; workers are checked too."""
+    if not VALGRIND:
+        return []
+    return ["valgrind", "--quiet", "--vgdb=no", "--trace-children=yes",
+            "--num-callers=30", "--leak-check=full",
+            "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite",
+            f"--suppressions={VALGRIND}", "--gen-suppressions=all",
+            f"--log-file={directory}/valgrind.%p.log"]
 
 
 class Nginx:
@@ -221,15 +236,17 @@ class Nginx:
         return f"http://127.0.0.1:{self.port}{path}"
 
     def _command(self, *more: str) -> list[str]:
-        return [binary(), "-p", str(self.dir), "-c", str(self.conf),
-                "-e", str(self.dir / "error.log"), *more]
+        return [*under_valgrind(self.dir), binary(), "-p", str(self.dir),
+                "-c", str(self.conf), "-e", str(self.dir / "error.log"),
+                *more]
 
     def test(self) -> subprocess.CompletedProcess[str]:
         """nginx -t: its exit code, and what it says in stderr."""
         return subprocess.run(
-            [binary(), "-t", "-p", str(self.dir), "-c", str(self.conf),
-             "-e", "stderr"], capture_output=True, text=True, env=self._env,
-            timeout=60, stdin=subprocess.DEVNULL)
+            [*under_valgrind(self.dir), binary(), "-t", "-p", str(self.dir),
+             "-c", str(self.conf), "-e", "stderr"],
+            capture_output=True, text=True, env=self._env,
+            timeout=60 * SLOWNESS, stdin=subprocess.DEVNULL)
 
     # life
 
@@ -386,6 +403,8 @@ class Nginx:
 
         wrong += checks.alerts(self.words(), self.expected)
         wrong += checks.sanitizers(self.words())
+        for path in sorted(self.dir.glob("valgrind.*.log")):
+            wrong += checks.valgrind(path.read_text(errors="replace"))
         for name in ("stderr.log", "error.log", "access.log"):
             wrong += checks.leaks(self._read(name), secrets)
         return wrong

@@ -1,0 +1,17 @@
+# shellcheck shell=bash
+#
+# Copyright (C) the ngx_gcs_proxy_module authors
+#
+# A part of build.sh: the tests with every nginx, master and workers, under
+# valgrind's memcheck.  Whatever it reports fails the test.
+
+missing_to_valgrind() {
+    missing_to_test
+    command -v valgrind > /dev/null || echo valgrind
+}
+
+run_valgrind() {
+    require missing_to_valgrind install
+    prepare_tests
+    GCS_VALGRIND=$ROOT/t/valgrind.supp exec "${PYTEST[@]}" -o timeout=900 "${@:-t}" < /dev/null
+}
