@@ -184,6 +184,8 @@ typedef struct {
     ngx_uint_t                   status;     /* of GCS */
     ngx_uint_t                   result;     /* of the wait: 0 is retry */
     ngx_uint_t                   attempts;
+    ngx_uint_t                   attempt;    /* index of the one retried */
+    ngx_http_upstream_conf_t    *conf;       /* the real one, in a retry */
     ngx_event_t                  timer;
     ngx_recv_pt                  recv;
     void                       **loc_conf;
@@ -207,6 +209,7 @@ typedef struct {
     unsigned                     passed:1;   /* the proxy has been run */
     unsigned                     pending:1;  /* sent without a token */
     unsigned                     retry:1;
+    unsigned                     rewind:1;   /* the balancer, for it */
     unsigned                     cacheable:1;
     unsigned                     reauthorized:1;
     unsigned                     ranged:1;   /* the client's Range was sent */

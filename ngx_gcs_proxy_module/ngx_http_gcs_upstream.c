@@ -181,9 +181,10 @@ ngx_http_gcs_get_peer(ngx_peer_connection_t *pc, void *data)
 {
     ngx_http_gcs_ctx_t *ctx = data;
 
-    ngx_int_t            rc;
-    ngx_str_t            token;
-    ngx_http_request_t  *r;
+    ngx_int_t                   rc;
+    ngx_str_t                   token;
+    ngx_http_request_t         *r;
+    ngx_http_upstream_state_t  *state;
 
     r = ctx->request;
 
@@ -204,6 +205,14 @@ ngx_http_gcs_get_peer(ngx_peer_connection_t *pc, void *data)
 
     ctx->attempts++;
 
+    if (ctx->retry) {
+
+        /* for the access log: GCS's answer, not what nginx was told */
+
+        state = r->upstream_states->elts;
+        state[ctx->attempt].status = ctx->status;
+    }
+
     return ctx->get(pc, ctx->peer_data);
 }
 
@@ -213,9 +222,27 @@ ngx_http_gcs_free_peer(ngx_peer_connection_t *pc, void *data, ngx_uint_t state)
 {
     ngx_http_gcs_ctx_t *ctx = data;
 
+    ngx_uint_t           read, rewind;
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+    read = r->method & NGX_HTTP_GCS_READ;
+
     ctx->free(pc, ctx->peer_data, state);
 
-    if (!ctx->retry && !(pc->cached && (state & NGX_PEER_FAILED))) {
+    /* once: the new attempt may fail before anything is sent */
+
+    rewind = ctx->rewind;
+    ctx->rewind = 0;
+
+    if ((state & NGX_PEER_FAILED) && r->upstream->request_sent && !read) {
+
+        /* it may have been done: a precondition would fail now */
+
+        pc->tries = 0;
+    }
+
+    if (!rewind && !(read && pc->cached && (state & NGX_PEER_FAILED))) {
         return;
     }
 
@@ -229,7 +256,7 @@ ngx_http_gcs_free_peer(ngx_peer_connection_t *pc, void *data, ngx_uint_t state)
 
     pc->data = NULL;
 
-    if (ctx->us->peer.init(ctx->request, ctx->us) != NGX_OK) {
+    if (ctx->us->peer.init(r, ctx->us) != NGX_OK) {
         pc->data = data;
         pc->tries = 0;
         return;
@@ -381,6 +408,10 @@ ngx_http_gcs_release(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
     if (ctx->recv) {
         if (r->upstream->peer.connection) {
             r->upstream->peer.connection->recv = ctx->recv;
+
+            /* whatever came meanwhile was not read: a keepalive cache looks */
+
+            r->upstream->peer.connection->read->ready = 1;
         }
 
         ctx->recv = NULL;
@@ -440,9 +471,12 @@ ngx_http_gcs_retry(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
     ucf->next_upstream |= NGX_HTTP_GCS_RETRY_FT;
     ucf->next_upstream_timeout = 0;
 
+    ctx->conf = u->conf;
     u->conf = ucf;
 
     ctx->retry = 1;
+    ctx->rewind = 1;
+    ctx->attempt = r->upstream_states->nelts - 1;
     ngx_str_null(&ctx->error);
 
     u->headers_in.status_n = NGX_HTTP_GCS_RETRY;
@@ -455,10 +489,9 @@ ngx_http_gcs_retry(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 static ngx_int_t
 ngx_http_gcs_reinit_request(ngx_http_request_t *r)
 {
-    ngx_int_t                   rc;
-    ngx_http_gcs_ctx_t         *ctx;
-    ngx_http_upstream_t        *u;
-    ngx_http_upstream_state_t  *state;
+    ngx_int_t             rc;
+    ngx_http_gcs_ctx_t   *ctx;
+    ngx_http_upstream_t  *u;
 
     u = r->upstream;
     ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
@@ -490,13 +523,7 @@ ngx_http_gcs_reinit_request(ngx_http_request_t *r)
     }
 
     ctx->retry = 0;
-
-    /* for the access log: what GCS has answered, not what nginx was told */
-
-    if (r->upstream_states->nelts > 1) {
-        state = r->upstream_states->elts;
-        state[r->upstream_states->nelts - 2].status = ctx->status;
-    }
+    u->conf = ctx->conf;
 
     /* what the error has said of caching is not said of the object */
 
