@@ -102,6 +102,16 @@ ngx_gcs_token_fetch_ended(ngx_gcs_token_t *token)
 
 
 void
+ngx_gcs_token_bearer(ngx_gcs_token_t *token, ngx_str_t *value)
+{
+    /* the buffers have it in front of the token */
+
+    value->data = token->value.data - (sizeof(NGX_GCS_TOKEN_BEARER) - 1);
+    value->len = token->value.len + sizeof(NGX_GCS_TOKEN_BEARER) - 1;
+}
+
+
+void
 ngx_gcs_token_wait(ngx_gcs_token_t *token, ngx_gcs_token_waiter_t *waiter,
     ngx_msec_t timeout)
 {

@@ -20,6 +20,9 @@
 #define NGX_GCS_TOKEN_MAX  16384
 
 
+#define NGX_GCS_TOKEN_BEARER  "Bearer "
+
+
 typedef struct ngx_gcs_token_s  ngx_gcs_token_t;
 
 
@@ -108,6 +111,12 @@ void ngx_gcs_token_exit_process(ngx_cycle_t *cycle,
  */
 ngx_int_t ngx_gcs_token_get(ngx_gcs_token_t *token, ngx_str_t *value,
     ngx_uint_t *generation);
+
+/*
+ * After NGX_OK, in the same turn of the event loop: the value of a header
+ * Authorization, "Bearer " and the token, in the worker's memory as well.
+ */
+void ngx_gcs_token_bearer(ngx_gcs_token_t *token, ngx_str_t *value);
 
 /*
  * After NGX_AGAIN: waiter->handler is called once, from the event loop, when

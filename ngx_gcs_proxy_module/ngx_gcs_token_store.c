@@ -53,9 +53,13 @@ ngx_gcs_token_add(ngx_conf_t *cf, ngx_gcs_token_store_t *store,
     ngx_str_t *name, ngx_gcs_credentials_t *cred, ngx_gcs_fetch_conf_t *conf)
 {
     u_char             id[NGX_GCS_SHA256_LEN];
+    size_t             prefix, size;
     u_char            *error, *buffers;
     ngx_uint_t         i;
     ngx_gcs_token_t   *token, **tokens;
+
+    prefix = sizeof(NGX_GCS_TOKEN_BEARER) - 1;
+    size = prefix + NGX_GCS_TOKEN_MAX;
 
     if (ngx_gcs_credentials_fingerprint(cf->temp_pool, cred, id) != NGX_OK) {
         return NULL;
@@ -84,10 +88,13 @@ ngx_gcs_token_add(ngx_conf_t *cf, ngx_gcs_token_store_t *store,
         return NULL;
     }
 
-    buffers = ngx_palloc(cf->pool, 2 * NGX_GCS_TOKEN_MAX);
+    buffers = ngx_palloc(cf->pool, 2 * size);
     if (buffers == NULL) {
         return NULL;
     }
+
+    ngx_memcpy(buffers, NGX_GCS_TOKEN_BEARER, prefix);
+    ngx_memcpy(buffers + size, NGX_GCS_TOKEN_BEARER, prefix);
 
     tokens = ngx_array_push(&store->tokens);
     if (tokens == NULL) {
@@ -101,8 +108,8 @@ ngx_gcs_token_add(ngx_conf_t *cf, ngx_gcs_token_store_t *store,
     token->conf = conf;
     token->store = store;
     token->error.data = error;
-    token->buffers[0] = buffers;
-    token->buffers[1] = buffers + NGX_GCS_TOKEN_MAX;
+    token->buffers[0] = buffers + prefix;
+    token->buffers[1] = buffers + size + prefix;
 
     ngx_memcpy(token->id, id, NGX_GCS_SHA256_LEN);
     ngx_queue_init(&token->waiters);

@@ -286,9 +286,9 @@ ngx_http_gcs_credentials_variable(ngx_http_request_t *r,
 
 /*
  * "Bearer TOKEN".  The value is a copy: the worker's own changes when the
- * token is refreshed, and nginx takes length and text one after the other.
- * With data set it is for "gcs_pass" itself: then a value is there only while
- * it runs, so that a location which inherits the header sends nothing.
+ * token is refreshed, and a log may take it later.  With data set it is for
+ * "gcs_pass" itself: then a value is there only while it runs, so that a
+ * location which inherits the header sends nothing.
  */
 
 static ngx_int_t
@@ -326,7 +326,20 @@ ngx_http_gcs_authorization_variable(ngx_http_request_t *r,
          */
 
         ctx->pending = 1;
-        ngx_str_set(&token, "pending");
+        ngx_str_set(&token, NGX_GCS_TOKEN_BEARER "pending");
+        ngx_http_gcs_set_value(v, &token);
+
+        return NGX_OK;
+    }
+
+    if (data) {
+
+        /* the proxy takes length and text in one turn: no copy is needed */
+
+        ngx_gcs_token_bearer(ctx->identity->token, &token);
+        ngx_http_gcs_set_value(v, &token);
+
+        return NGX_OK;
     }
 
     p = ngx_pnalloc(r->pool, sizeof("Bearer ") - 1 + token.len);
