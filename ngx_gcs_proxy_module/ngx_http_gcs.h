@@ -499,8 +499,8 @@ ngx_int_t ngx_http_gcs_fail(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
 void ngx_http_gcs_restore_conf(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
 
-/* the value of a response header of GCS, or NULL; name in lower case */
-ngx_str_t *ngx_http_gcs_upstream_header(ngx_http_request_t *r, char *name);
+/* the value of the first header of that name in the list, or NULL */
+ngx_str_t *ngx_http_gcs_find_header(ngx_list_t *headers, char *name);
 
 
 /* ngx_http_gcs_variables.c */

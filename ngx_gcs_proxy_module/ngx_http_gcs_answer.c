@@ -172,7 +172,8 @@ ngx_http_gcs_is_gzip(ngx_http_request_t *r)
 {
     ngx_str_t  *encoding, *cc;
 
-    encoding = ngx_http_gcs_upstream_header(r, "content-encoding");
+    encoding = ngx_http_gcs_find_header(&r->upstream->headers_in.headers,
+                                     "content-encoding");
 
     if (encoding == NULL || encoding->len != 4
         || ngx_strncasecmp(encoding->data, (u_char *) "gzip", 4) != 0)
@@ -180,7 +181,8 @@ ngx_http_gcs_is_gzip(ngx_http_request_t *r)
         return 0;
     }
 
-    cc = ngx_http_gcs_upstream_header(r, "cache-control");
+    cc = ngx_http_gcs_find_header(&r->upstream->headers_in.headers,
+                                     "cache-control");
 
     return cc == NULL
            || ngx_strlcasestrn(cc->data, cc->data + cc->len,
@@ -224,7 +226,8 @@ ngx_http_gcs_judge_error(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
         && !ctx->no_range && r == r->main
         && ngx_http_gcs_slice_range(r).len)
     {
-        range = ngx_http_gcs_upstream_header(r, "content-range");
+        range = ngx_http_gcs_find_header(&r->upstream->headers_in.headers,
+                                     "content-range");
 
         if (range && range->len == sizeof("bytes */0") - 1
             && ngx_strncmp(range->data, "bytes */0", range->len) == 0)
@@ -364,7 +367,8 @@ ngx_http_gcs_pause(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 
     pause = pause / 2 + (ngx_msec_t) ngx_random() % pause;
 
-    value = ngx_http_gcs_upstream_header(r, "retry-after");
+    value = ngx_http_gcs_find_header(&r->upstream->headers_in.headers,
+                                     "retry-after");
 
     if (value) {
         seconds = ngx_atoi(value->data, value->len);

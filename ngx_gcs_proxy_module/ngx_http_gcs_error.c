@@ -224,7 +224,7 @@ ngx_http_gcs_error_element(ngx_http_request_t *r, ngx_str_t *body, char *open,
 
 
 ngx_str_t *
-ngx_http_gcs_upstream_header(ngx_http_request_t *r, char *name)
+ngx_http_gcs_find_header(ngx_list_t *headers, char *name)
 {
     size_t            len;
     ngx_uint_t        i;
@@ -232,7 +232,7 @@ ngx_http_gcs_upstream_header(ngx_http_request_t *r, char *name)
     ngx_table_elt_t  *h;
 
     len = ngx_strlen(name);
-    part = &r->upstream->headers_in.headers.part;
+    part = &headers->part;
     h = part->elts;
 
     for (i = 0; /* void */ ; i++) {
@@ -247,8 +247,8 @@ ngx_http_gcs_upstream_header(ngx_http_request_t *r, char *name)
             i = 0;
         }
 
-        if (h[i].key.len == len
-            && ngx_strncmp(h[i].lowcase_key, name, len) == 0)
+        if (h[i].hash && h[i].key.len == len
+            && ngx_strncasecmp(h[i].key.data, (u_char *) name, len) == 0)
         {
             return &h[i].value;
         }
@@ -310,7 +310,7 @@ ngx_http_gcs_copy_header(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
     ngx_str_t        *value;
     ngx_table_elt_t  *h;
 
-    value = ngx_http_gcs_upstream_header(r, lowcase);
+    value = ngx_http_gcs_find_header(&r->upstream->headers_in.headers, name);
 
     if (value == NULL) {
         return NGX_OK;

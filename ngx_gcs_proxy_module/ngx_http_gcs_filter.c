@@ -22,9 +22,6 @@ static void ngx_http_gcs_clean_headers(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
 static ngx_uint_t ngx_http_gcs_header_passes(ngx_str_t *name);
 static void ngx_http_gcs_check_gunzip(ngx_http_request_t *r);
-#if (NGX_HTTP_GZIP)
-static ngx_str_t *ngx_http_gcs_out_header(ngx_http_request_t *r, char *name);
-#endif
 static ngx_uint_t ngx_http_gcs_active_content(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gcs_add_header(ngx_http_request_t *r, char *name,
     char *value);
@@ -270,7 +267,7 @@ ngx_http_gcs_check_gunzip(ngx_http_request_t *r)
         return;
     }
 
-    cc = ngx_http_gcs_out_header(r, "cache-control");
+    cc = ngx_http_gcs_find_header(&r->headers_out.headers, "cache-control");
 
     if (r->headers_out.status == NGX_HTTP_PARTIAL_CONTENT
         || (cc && ngx_strlcasestrn(cc->data, cc->data + cc->len,
@@ -284,43 +281,6 @@ ngx_http_gcs_check_gunzip(ngx_http_request_t *r)
 
 #endif
 }
-
-
-#if (NGX_HTTP_GZIP)
-
-static ngx_str_t *
-ngx_http_gcs_out_header(ngx_http_request_t *r, char *name)
-{
-    size_t            len;
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
-
-    len = ngx_strlen(name);
-    part = &r->headers_out.headers.part;
-    h = part->elts;
-
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return NULL;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].hash && h[i].key.len == len
-            && ngx_strncasecmp(h[i].key.data, (u_char *) name, len) == 0)
-        {
-            return &h[i].value;
-        }
-    }
-}
-
-#endif
 
 
 /* what a browser would run in the origin of the site: HTML, SVG and XML */
