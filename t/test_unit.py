@@ -94,7 +94,7 @@ class Toolbox:
 
         if kind not in self.libraries:
             folder = self.folder / kind
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)
 
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 self.libraries[kind] = list(pool.map(
@@ -152,7 +152,8 @@ def configure_nginx(folder: Path) -> list[str]:
     return [
         f"-I{MODULE}", f"-I{UNIT}",
         *(f"-isystem{folder / 'src' / name}"
-          for name in ("core", "event", "event/modules", "os/unix")),
+          for name in ("core", "event", "event/modules", "event/quic",
+                       "os/unix")),
         f"-isystem{objs}",
     ]
 
