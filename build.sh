@@ -27,10 +27,12 @@ usage: ./build.sh [COMMAND]
     valgrind [ARGS]    the same, with every nginx under valgrind; without
                        ARGS a selection that takes some minutes
     coverage [ARGS]    the same, and a table of what the tests have run
+    bench [ARGS]       builds, and compares the module with nginx's own
+                       proxy (docs/performance.md); --quick: does it run
     matrix [WHERE] [ARGS]
                        the same in roots of Debian trixie and forky, and
                        here with clang; WHERE is one of the three (default:
-                       all); must be root
+                       all), or "roots", which only makes them; needs root
     help               this text
 
 environment:
@@ -163,11 +165,18 @@ missing_to_demo() {
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
 }
 
+missing_to_bench() {
+    missing_to_demo
+    command -v wrk > /dev/null  || echo wrk
+}
+
 missing_to_test() {
     missing_to_demo
     command -v wget > /dev/null || echo wget
     command -v nm > /dev/null   || echo binutils
     command -v shellcheck > /dev/null || echo shellcheck
+    command -v strace > /dev/null || echo strace
+    command -v wrk > /dev/null  || echo wrk
 
     if [ -z "${NGINX:-}" ] && find_nginx \
        && [ ! -e "$(modules_path)/ngx_http_image_filter_module.so" ]
@@ -331,6 +340,8 @@ configure_flags() {
         FLAGS=("${NGX_CONF_FLAGS[@]}" "${FLAGS[@]}")
     fi
 
+    ADDON=gcs
+
     case $VARIANT in
     sanitize)
         CFLAGS=${CFLAGS:--O1 -g}
@@ -340,7 +351,8 @@ configure_flags() {
 
     coverage)
         CFLAGS="${CFLAGS:-} -O0 -g --coverage"
-        LDFLAGS="${LDFLAGS:-} --coverage" ;;
+        LDFLAGS="${LDFLAGS:-} --coverage"
+        ADDON=$ROOT ;;
     esac
 
     CFLAGS=${CFLAGS:--O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2 \
@@ -373,7 +385,8 @@ configure() {
     local stamp
 
     stamp=$({
-        say "$SRC" "$VERSION" "$CC" "$CFLAGS" "$LDFLAGS" "${FLAGS[@]}"
+        say "$SRC" "$VERSION" "$CC" "$CFLAGS" "$LDFLAGS" "$ROOT" "$ADDON" \
+            "${FLAGS[@]}"
         cat "$ROOT/config" "$SRC/auto/module" "$SRC/auto/make"
     } | cksum)
 
@@ -389,7 +402,7 @@ configure() {
         unset CFLAGS CPPFLAGS LDFLAGS
         "./$CONFIGURE" "${FLAGS[@]}" --builddir=objs --with-cc="$CC" \
             --with-cc-opt="$1" --with-ld-opt="$2" \
-            --add-dynamic-module=gcs
+            --add-dynamic-module="$ADDON"
     ) > "$WORK/configure.log" 2>&1 < /dev/null || {
         sed -n 's/^.*configure: error: /build.sh: /p' \
             "$WORK/configure.log" >&2
@@ -525,7 +538,7 @@ install_module() {
 }
 
 
-# demo and tests
+# demo, bench and tests
 
 # a Python that can run the emulator
 find_python() {
@@ -589,6 +602,19 @@ demo() {
         PYTHONDONTWRITEBYTECODE=1 exec "$PYTHON_BIN" -m demo "$@"
 }
 
+bench() {
+    require missing_to_bench install
+    build
+    check_nginx must
+    find_python
+
+    # a bench.py in the folder of the caller is not meant
+    cd "$ROOT/t"
+
+    NGINX=$(nginx_bin) GCS_MODULE=$OUT/$MODULE PYTHONPATH=$ROOT/t \
+        PYTHONDONTWRITEBYTECODE=1 exec "$PYTHON_BIN" -m bench "$@"
+}
+
 # all that pytest needs; "${PYTEST[@]}" then runs it in $ROOT
 prepare_tests() {
     require missing_to_test install
@@ -633,6 +659,7 @@ case $COMMAND in
     build)      require missing_to_build; build_and_tell ;;
     install)    require missing_to_build; install_module ;;
     demo)       demo "$@" ;;
+    bench)      bench "$@" ;;
     test)       run_tests "$@" ;;
     sanitize)   VARIANT=sanitize; run_tests "$@" ;;
 

@@ -17,6 +17,7 @@ static void ngx_http_gcs_phase_wake(ngx_gcs_token_waiter_t *waiter,
     ngx_int_t rc);
 static ngx_int_t ngx_http_gcs_wait(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx, ngx_gcs_token_handler_pt handler);
+static void ngx_http_gcs_wait_done(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gcs_check_headers(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
 
@@ -295,6 +296,8 @@ ngx_http_gcs_content_wake(ngx_gcs_token_waiter_t *waiter, ngx_int_t rc)
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0, "http gcs wake: %i", rc);
 
+    ngx_http_gcs_wait_done(r);
+
     rc = (rc == NGX_OK) ? ngx_http_gcs_run(r, ctx)
                         : ngx_http_gcs_token_failed(r, ctx, rc);
 
@@ -316,6 +319,8 @@ ngx_http_gcs_phase_wake(ngx_gcs_token_waiter_t *waiter, ngx_int_t rc)
     c = r->connection;
 
     ngx_http_set_log_request(c->log, r);
+
+    ngx_http_gcs_wait_done(r);
 
     if (rc == NGX_OK) {
         r->write_event_handler = ngx_http_core_run_phases;
@@ -370,6 +375,20 @@ ngx_http_gcs_wait(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
                        glcf->token_timeout);
 
     return NGX_AGAIN;
+}
+
+
+/*
+ * Takes back what the wait has set: the stock upstream does not always, and
+ * ngx_http_test_reading() would finalize the request under it.
+ */
+
+static void
+ngx_http_gcs_wait_done(ngx_http_request_t *r)
+{
+    if (r == r->main && r->read_event_handler == ngx_http_test_reading) {
+        r->read_event_handler = ngx_http_block_reading;
+    }
 }
 
 

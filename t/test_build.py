@@ -16,12 +16,12 @@ ROOT = Path(__file__).resolve().parent.parent
 NAME = "ngx_http_gcs_proxy_module.so"
 
 
-def build(*arguments: str, timeout: float = 300,
+def build(*arguments: str, root: Path = ROOT, timeout: float = 300,
           **env: object) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items()
                    if name not in ("SANITIZE", "BUILD_DIR", "MODULES_PATH")}
     environment.update({name: str(value) for name, value in env.items()})
-    return subprocess.run([ROOT / "build.sh", *arguments], env=environment,
+    return subprocess.run([root / "build.sh", *arguments], env=environment,
                           capture_output=True, text=True, timeout=timeout,
                           stdin=subprocess.DEVNULL)
 
@@ -158,8 +158,7 @@ def test_a_source_that_does_not_compile_shows_the_error(tmp_path):
                              tmp_path / "ngx_gcs_proxy_module")
     with open(folder / "ngx_gcs_escape.c", "a") as file:
         file.write("\n#error planted\n")
-    done = subprocess.run([tmp_path / "build.sh"], capture_output=True,
-                          text=True, stdin=subprocess.DEVNULL)
+    done = build(root=tmp_path)
     assert done.returncode == 1
     assert "ngx_gcs_escape.c" in done.stderr and "planted" in done.stderr
     assert done.stderr.splitlines()[-1].startswith(
@@ -211,7 +210,13 @@ def test_demo_serves_until_it_is_told_to_stop(tmp_path, how):
 
 
 def test_help_and_unknown_commands():
-    assert "NGINX_SRC" in build("help").stdout
+    usage = build("help").stdout
+    assert "NGINX_SRC" in usage
+    for command in re.findall(r"^    ([a-z |]+)\)", (
+            ROOT / "build.sh").read_text().partition("case $COMMAND in")[2],
+            re.M):
+        for name in command.split(" | "):
+            assert re.search(rf"^    {name}\b", usage, re.M), name
     done = build("no-such-command")
     assert done.returncode == 2 and "usage:" in done.stderr
 

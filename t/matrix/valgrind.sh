@@ -5,6 +5,8 @@
 # A part of build.sh: the tests with every nginx, master and workers, under
 # valgrind's memcheck.  Whatever it reports fails the test.
 
+VALGRIND_DEFAULT=(t)
+
 missing_to_valgrind() {
     missing_to_test
     command -v valgrind > /dev/null || echo valgrind
@@ -13,5 +15,8 @@ missing_to_valgrind() {
 run_valgrind() {
     require missing_to_valgrind install
     prepare_tests
-    GCS_VALGRIND=$ROOT/t/valgrind.supp exec "${PYTEST[@]}" -o timeout=900 "${@:-t}" < /dev/null
+    [ $# -gt 0 ] || set -- "${VALGRIND_DEFAULT[@]}"
+
+    GCS_VALGRIND=$ROOT/t/valgrind.supp \
+        exec "${PYTEST[@]}" -o timeout=900 "$@" < /dev/null
 }
