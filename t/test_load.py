@@ -122,7 +122,7 @@ def test_short_lived_tokens_reloads_and_an_upgrade_cost_no_request(
 def test_a_dead_token_endpoint_costs_no_request_while_a_token_lives(
         serve, emulator):
     """Every refresh fails, in every way in turn; the token is used on."""
-    emulator.fault(kind="token", token_lifetime=7, token={"expires_in": 7})
+    emulator.fault(kind="token", token_lifetime=9, token={"expires_in": 9})
     server = serve("timeout 500ms;", workers=2)
     server.wait_log("token refreshed")
     start = time.monotonic()
@@ -132,10 +132,11 @@ def test_a_dead_token_endpoint_costs_no_request_while_a_token_lives(
     emulator.fault(kind="token", reset="before_headers", count=None)
     with load.Load(server.port, "/media/a", connections=16, rate=800,
                    expect=BODY) as result:
-        time.sleep(6 - (time.monotonic() - start))
+        time.sleep(8.2 - (time.monotonic() - start))
     assert is_well(result) and result.total > 1000
+    # the first and, of the last two seconds, at least one in vain
     assert "could not be fetched" in server.log()
-    assert fetches(emulator) > 2
+    assert fetches(emulator) >= 2
 
     # and then it is over, and over again when the endpoint is back
     wait_until(lambda: server.get("/media/a").status == 502)
@@ -147,7 +148,7 @@ def test_a_killed_holder_of_the_lease_costs_only_its_own_connections(
         serve, emulator):
     """Under load, and while a token is valid: nobody else notices."""
     emulator.configure(token_lifetime=6)
-    server = serve("timeout 1s;", workers=4, listen="reuseport")
+    server = serve("timeout 2s;", workers=4, listen="reuseport")
     server.wait_log("token refreshed")
     emulator.fault(kind="token", hang=True)
     server.expect("exited on signal 9")
@@ -170,19 +171,28 @@ def test_a_killed_holder_of_the_lease_costs_only_its_own_connections(
 def holder(server: Nginx, emulator) -> int:
     """The worker that has the connection of the latest token request."""
     port = emulator.requests("token")[-1]["client_port"]
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if int(fields[1].rpartition(":")[2], 16) != port \
-                or fields[9] == "0":
-            continue
+    mine = f":{port:04X} {int(emulator.http_port):04X}"
+    found: list[int] = []
+
+    def there() -> bool:
+        # the table is not read in one piece: a line may be missed
+        sockets = set()
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            fields = line.split()
+            ports = [field.rpartition(":")[2] for field in fields[1:3]]
+            if ":" + " ".join(ports) == mine:
+                sockets.add(f"socket:[{fields[9]}]")
         for pid in server.children():
             for link in Path(f"/proc/{pid}/fd").iterdir():
                 try:
-                    if os.readlink(link) == f"socket:[{fields[9]}]":
-                        return pid
+                    if os.readlink(link) in sockets:
+                        found.append(pid)
                 except FileNotFoundError:
                     continue
-    raise AssertionError("no worker has the connection")
+        return bool(found)
+
+    wait_until(there, 1.5, f"no worker has the connection {mine}")
+    return found[0]
 
 
 # others' time

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import os
 import subprocess
 import time
 from dataclasses import dataclass
@@ -72,7 +73,10 @@ def start(server: Server, ready) -> Measured:
     process = subprocess.Popen(
         [binary(), "-p", str(server.dir), "-c", str(server.conf), "-e",
          str(server.dir / "error.log"), "-g", "daemon off;"],
-        stdin=subprocess.DEVNULL)
+        stdin=subprocess.DEVNULL,
+        # nginx takes that variable for sockets to inherit
+        env={name: value for name, value in os.environ.items()
+             if name != "NGINX"})
     try:
         while not answers(server.port):
             if process.poll() is not None or time.perf_counter() > begin + 60:
