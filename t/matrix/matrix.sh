@@ -11,9 +11,20 @@
 # be undone, and nothing here can be deleted through them.
 
 ROOTS=${GCS_ROOTS:-$BUILD/roots}
-MIRROR=${GCS_MIRROR:-http://deb.debian.org/debian}
 SUITES="trixie forky"
 COPY=/home/matrix
+
+# where this machine takes Debian from, if nobody says
+mirror() {
+    if [ -n "${GCS_MIRROR:-}" ]; then
+        echo "$GCS_MIRROR"
+        return
+    fi
+
+    # shellcheck disable=SC2016 # apt's own variable
+    apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
+        | grep '/debian/\?$' | head -n 1
+}
 
 missing_to_make_roots() {
     command -v debootstrap > /dev/null || echo debootstrap
@@ -44,7 +55,7 @@ make_root() {
     script=/usr/share/debootstrap/scripts/$1
     [ -e "$script" ] || script=/usr/share/debootstrap/scripts/sid
 
-    debootstrap --variant=minbase "$1" "$new" "$MIRROR" "$script" \
+    debootstrap --variant=minbase "$1" "$new" "$(mirror)" "$script" \
         > "$ROOTS/$1.log" 2>&1 < /dev/null || {
         tail -n 5 "$ROOTS/$1.log" >&2
         die "debootstrap failed, see $ROOTS/$1.log"
