@@ -185,7 +185,8 @@ run_matrix() {
     failed=
     for one in $where; do
         start=$SECONDS
-        say "" "== matrix: $one"
+        say
+        say "== matrix: $one"
 
         case $one in
             clang)  test_with_clang "$@" || failed="$failed $one" ;;
