@@ -8,31 +8,24 @@
 #include <ngx_core.h>
 
 #include <jansson.h>
-#include <openssl/crypto.h>
 
-#include "ngx_gcs_credentials.h"
+#include "ngx_gcs_credentials_file.h"
 #include "ngx_gcs_crypto.h"
 
 
-#define NGX_GCS_UNIVERSE         "googleapis.com"
+#define NGX_GCS_CREDENTIALS_TYPES                                             \
+    "\"service_account\", \"authorized_user\", "                              \
+    "\"impersonated_service_account\", \"external_account\" or "              \
+    "\"external_account_authorized_user\""
 
-/* the longest text of an error, bytes */
-#define NGX_GCS_CREDENTIALS_ERR  300
-
-
-typedef struct {
-    ngx_pool_t               *pool;
-    json_t                   *json;
-    ngx_gcs_credentials_t    *cred;
-    ngx_str_t                *err;
-} ngx_gcs_credentials_ctx_t;
+/* how a delegate may be written */
+#define NGX_GCS_CREDENTIALS_ACCOUNT  "projects/-/serviceAccounts/"
 
 
 typedef struct {
     ngx_str_t                 name;
     ngx_uint_t                type;
     ngx_int_t               (*parse)(ngx_gcs_credentials_ctx_t *ctx);
-    char                     *refusal;   /* if there is no parse */
 } ngx_gcs_credentials_type_t;
 
 
@@ -42,47 +35,41 @@ static ngx_int_t ngx_gcs_credentials_dispatch(ngx_gcs_credentials_ctx_t *ctx);
 static ngx_int_t ngx_gcs_credentials_no_type(ngx_gcs_credentials_ctx_t *ctx);
 static ngx_int_t ngx_gcs_credentials_service_account(
     ngx_gcs_credentials_ctx_t *ctx);
-static ngx_int_t ngx_gcs_credentials_common(ngx_gcs_credentials_ctx_t *ctx);
-static ngx_int_t ngx_gcs_credentials_token_uri(
+static ngx_int_t ngx_gcs_credentials_authorized_user(
     ngx_gcs_credentials_ctx_t *ctx);
+static ngx_int_t ngx_gcs_credentials_external_user(
+    ngx_gcs_credentials_ctx_t *ctx);
+static ngx_int_t ngx_gcs_credentials_impersonated(
+    ngx_gcs_credentials_ctx_t *ctx);
+static ngx_int_t ngx_gcs_credentials_delegates(ngx_gcs_credentials_ctx_t *ctx,
+    ngx_gcs_impersonation_t *imp);
+static ngx_int_t ngx_gcs_credentials_gdch(ngx_gcs_credentials_ctx_t *ctx);
 static ngx_int_t ngx_gcs_credentials_key(ngx_gcs_credentials_ctx_t *ctx);
-static ngx_int_t ngx_gcs_credentials_copy(ngx_gcs_credentials_ctx_t *ctx,
-    char *name, ngx_uint_t required, ngx_str_t *value);
-static ngx_int_t ngx_gcs_credentials_peek(ngx_gcs_credentials_ctx_t *ctx,
-    char *name, ngx_uint_t required, ngx_str_t *value);
-static ngx_uint_t ngx_gcs_credentials_printable(ngx_str_t *value);
-static ngx_int_t ngx_gcs_credentials_error(ngx_gcs_credentials_ctx_t *ctx,
-    const char *fmt, ...);
-static void ngx_gcs_credentials_wipe(json_t *json);
-static u_char *ngx_gcs_credentials_field(u_char *p, ngx_str_t *value);
-
-
-static char  ngx_gcs_credentials_later[] = "is not supported yet";
+static ngx_int_t ngx_gcs_credentials_endpoint(ngx_pool_t *pool,
+    ngx_gcs_credentials_t *cred, char *service, char *path, ngx_str_t *url);
 
 
 static ngx_gcs_credentials_type_t  ngx_gcs_credentials_types[] = {
 
     { ngx_string("service_account"), NGX_GCS_SERVICE_ACCOUNT,
-      ngx_gcs_credentials_service_account,
-      NULL },
+      ngx_gcs_credentials_service_account },
 
-    { ngx_string("authorized_user"), 0, NULL,
-      ngx_gcs_credentials_later },
+    { ngx_string("authorized_user"), NGX_GCS_AUTHORIZED_USER,
+      ngx_gcs_credentials_authorized_user },
 
-    { ngx_string("impersonated_service_account"), 0, NULL,
-      ngx_gcs_credentials_later },
+    { ngx_string("impersonated_service_account"), 0,
+      ngx_gcs_credentials_impersonated },
 
-    { ngx_string("external_account"), 0, NULL,
-      ngx_gcs_credentials_later },
+    { ngx_string("external_account"), NGX_GCS_EXTERNAL_ACCOUNT,
+      ngx_gcs_credentials_external_account },
 
-    { ngx_string("external_account_authorized_user"), 0, NULL,
-      ngx_gcs_credentials_later },
+    { ngx_string("external_account_authorized_user"), NGX_GCS_EXTERNAL_USER,
+      ngx_gcs_credentials_external_user },
 
-    { ngx_string("gdch_service_account"), 0, NULL,
-      "belongs to Google Distributed Cloud and gives no access to "
-      "Cloud Storage" },
+    { ngx_string("gdch_service_account"), 0,
+      ngx_gcs_credentials_gdch },
 
-    { ngx_null_string, 0, NULL, NULL }
+    { ngx_null_string, 0, NULL }
 };
 
 
@@ -95,11 +82,19 @@ ngx_gcs_credentials_parse(ngx_pool_t *pool, ngx_str_t *json,
     ngx_gcs_credentials_ctx_t   ctx;
 
     ctx.pool = pool;
+    ctx.prefix = "";
     ctx.cred = cred;
     ctx.err = err;
 
     if (json->len == 0) {
         return ngx_gcs_credentials_error(&ctx, "the file is empty");
+    }
+
+    if (ngx_array_init(&cred->impersonations, pool, 2,
+                       sizeof(ngx_gcs_impersonation_t))
+        != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
     ctx.json = json_loadb((char *) json->data, json->len,
@@ -114,7 +109,18 @@ ngx_gcs_credentials_parse(ngx_pool_t *pool, ngx_str_t *json,
     ngx_gcs_credentials_wipe(ctx.json);
     json_decref(ctx.json);
 
-    return rc;
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (cred->subject.from != NGX_GCS_SUBJECT_NONE
+        && cred->type != NGX_GCS_EXTERNAL_ACCOUNT)
+    {
+        return ngx_gcs_credentials_error(&ctx, "\"subject_token\" applies to "
+                                         "type \"external_account\" only");
+    }
+
+    return ngx_gcs_credentials_complete(pool, cred, err);
 }
 
 
@@ -186,31 +192,26 @@ ngx_gcs_credentials_dispatch(ngx_gcs_credentials_ctx_t *ctx)
 
     for (type = ngx_gcs_credentials_types; type->name.len; type++) {
 
-        if (name.len != type->name.len
-            || ngx_memcmp(name.data, type->name.data, name.len) != 0)
+        if (name.len == type->name.len
+            && ngx_memcmp(name.data, type->name.data, name.len) == 0)
         {
-            continue;
+            ctx->cred->type = type->type;
+
+            return type->parse(ctx);
         }
-
-        if (type->parse == NULL) {
-            return ngx_gcs_credentials_error(ctx, "type \"%V\" %s", &name,
-                                             type->refusal);
-        }
-
-        ctx->cred->type = type->type;
-
-        return type->parse(ctx);
     }
 
     /* the longest valid name has 32 bytes */
 
     if (name.len > 40 || !ngx_gcs_credentials_printable(&name)) {
-        return ngx_gcs_credentials_error(ctx, "unknown type, it must be "
-                                         "\"service_account\"");
+        return ngx_gcs_credentials_error(ctx, "unknown %stype, it must be "
+                                         NGX_GCS_CREDENTIALS_TYPES,
+                                         ctx->prefix);
     }
 
-    return ngx_gcs_credentials_error(ctx, "unknown type \"%V\", it must be "
-                                     "\"service_account\"", &name);
+    return ngx_gcs_credentials_error(ctx, "unknown %stype \"%V\", it must be "
+                                     NGX_GCS_CREDENTIALS_TYPES,
+                                     ctx->prefix, &name);
 }
 
 
@@ -225,8 +226,8 @@ ngx_gcs_credentials_no_type(ngx_gcs_credentials_ctx_t *ctx)
                                          "a service account is needed");
     }
 
-    return ngx_gcs_credentials_error(ctx, "no member \"type\", it must be "
-                                     "\"service_account\"");
+    return ngx_gcs_credentials_error(ctx, "no member \"%stype\", it must be "
+                                     NGX_GCS_CREDENTIALS_TYPES, ctx->prefix);
 }
 
 
@@ -244,18 +245,6 @@ ngx_gcs_credentials_service_account(ngx_gcs_credentials_ctx_t *ctx)
         return rc;
     }
 
-    if (cred->universe_domain.len != sizeof(NGX_GCS_UNIVERSE) - 1
-        || ngx_memcmp(cred->universe_domain.data, NGX_GCS_UNIVERSE,
-                      sizeof(NGX_GCS_UNIVERSE) - 1)
-           != 0)
-    {
-        /* it has no token endpoint: it takes self-signed tokens only */
-
-        return ngx_gcs_credentials_error(ctx, "member \"universe_domain\" is "
-                                         "not \"" NGX_GCS_UNIVERSE "\", other "
-                                         "universes are not supported yet");
-    }
-
     rc = ngx_gcs_credentials_copy(ctx, "client_email", 1,
                                   &cred->client_email);
     if (rc != NGX_OK) {
@@ -266,8 +255,9 @@ ngx_gcs_credentials_service_account(ngx_gcs_credentials_ctx_t *ctx)
                     cred->client_email.data + cred->client_email.len, '@')
         == NULL)
     {
-        return ngx_gcs_credentials_error(ctx, "member \"client_email\" is not "
-                                         "an e-mail address");
+        return ngx_gcs_credentials_error(ctx, "member \"%sclient_email\" is "
+                                         "not an e-mail address",
+                                         ctx->prefix);
     }
 
     rc = ngx_gcs_credentials_copy(ctx, "private_key_id", 0,
@@ -276,26 +266,205 @@ ngx_gcs_credentials_service_account(ngx_gcs_credentials_ctx_t *ctx)
         return rc;
     }
 
-    rc = ngx_gcs_credentials_token_uri(ctx);
+    if (cred->token_uri.len == 0 && ngx_gcs_credentials_google(cred)) {
 
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    if (cred->scope.len == 0) {
-        ngx_str_set(&cred->scope, NGX_GCS_SCOPE_READ);
+        rc = ngx_gcs_credentials_copy_url(ctx, "token_uri", 0,
+                                          "token_endpoint", &cred->token_uri);
+        if (rc != NGX_OK) {
+            return rc;
+        }
     }
 
     return ngx_gcs_credentials_key(ctx);
 }
 
 
-/* what a file of any type may have */
+static ngx_int_t
+ngx_gcs_credentials_authorized_user(ngx_gcs_credentials_ctx_t *ctx)
+{
+    ngx_int_t               rc;
+    ngx_gcs_credentials_t  *cred;
+
+    cred = ctx->cred;
+
+    rc = ngx_gcs_credentials_common(ctx);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    rc = ngx_gcs_credentials_copy(ctx, "client_id", 1, &cred->client_id);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    rc = ngx_gcs_credentials_copy_secret(ctx, "client_secret", 1,
+                                         &cred->client_secret);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    /* "token_uri" is Google's, whatever the file says: as in its clients */
+
+    return ngx_gcs_credentials_copy_secret(ctx, "refresh_token", 1,
+                                           &cred->refresh_token);
+}
+
+
+/* of a workforce pool: as above, but the endpoint is that of the STS */
 
 static ngx_int_t
+ngx_gcs_credentials_external_user(ngx_gcs_credentials_ctx_t *ctx)
+{
+    ngx_int_t               rc;
+    ngx_gcs_credentials_t  *cred;
+
+    cred = ctx->cred;
+
+    rc = ngx_gcs_credentials_authorized_user(ctx);
+
+    if (rc != NGX_OK || cred->token_uri.len) {
+        return rc;
+    }
+
+    return ngx_gcs_credentials_copy_url(ctx, "token_url", 0, "token_endpoint",
+                                        &cred->token_uri);
+}
+
+
+static ngx_int_t
+ngx_gcs_credentials_impersonated(ngx_gcs_credentials_ctx_t *ctx)
+{
+    ngx_int_t                   rc;
+    ngx_str_t                   url;
+    ngx_gcs_impersonation_t    *imp;
+    ngx_gcs_credentials_ctx_t   source;
+
+    if (ctx->prefix[0]) {
+        return ngx_gcs_credentials_error(ctx, "member \"source_credentials\" "
+                                         "is impersonated itself, name the "
+                                         "accounts between as \"delegates\"");
+    }
+
+    rc = ngx_gcs_credentials_peek(ctx, "service_account_impersonation_url", 1,
+                                  &url);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    rc = ngx_gcs_credentials_common(ctx);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    source = *ctx;
+    source.prefix = "source_credentials.";
+    source.json = json_object_get(ctx->json, "source_credentials");
+
+    if (!json_is_object(source.json)) {
+        return ngx_gcs_credentials_error(ctx, "member \"source_credentials\" "
+                                         "is %s", source.json ?
+                                         "not an object" : "missing");
+    }
+
+    rc = ngx_gcs_credentials_dispatch(&source);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    rc = ngx_gcs_credentials_impersonation(ctx,
+                                          "service_account_impersonation_url",
+                                          &url, &imp);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    return ngx_gcs_credentials_delegates(ctx, imp);
+}
+
+
+/* plain e-mails or full names of accounts */
+
+static ngx_int_t
+ngx_gcs_credentials_delegates(ngx_gcs_credentials_ctx_t *ctx,
+    ngx_gcs_impersonation_t *imp)
+{
+    size_t      i, len;
+    json_t     *list;
+    ngx_str_t  *delegate, name;
+
+    list = json_object_get(ctx->json, "delegates");
+
+    if (list == NULL || json_is_null(list)) {
+        return NGX_OK;
+    }
+
+    if (!json_is_array(list)) {
+        return ngx_gcs_credentials_error(ctx, "member \"delegates\" is not "
+                                         "an array");
+    }
+
+    imp->delegates = ngx_array_create(ctx->pool, 2, sizeof(ngx_str_t));
+    if (imp->delegates == NULL) {
+        return NGX_ERROR;
+    }
+
+    len = sizeof(NGX_GCS_CREDENTIALS_ACCOUNT) - 1;
+
+    for (i = 0; i < json_array_size(list); i++) {
+
+        name.len = json_string_length(json_array_get(list, i));
+        name.data = (u_char *) json_string_value(json_array_get(list, i));
+
+        if (name.len > len
+            && ngx_memcmp(name.data, NGX_GCS_CREDENTIALS_ACCOUNT, len) == 0)
+        {
+            name.data += len;
+            name.len -= len;
+        }
+
+        if (name.len == 0 || !ngx_gcs_credentials_printable(&name)) {
+            return ngx_gcs_credentials_error(ctx, "member \"delegates\" has "
+                                             "an item that is not the name "
+                                             "of an account");
+        }
+
+        delegate = ngx_array_push(imp->delegates);
+        if (delegate == NULL) {
+            return NGX_ERROR;
+        }
+
+        delegate->len = name.len;
+        delegate->data = ngx_pstrdup(ctx->pool, &name);
+
+        if (delegate->data == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_gcs_credentials_gdch(ngx_gcs_credentials_ctx_t *ctx)
+{
+    return ngx_gcs_credentials_error(ctx, "type \"gdch_service_account\" "
+                                     "belongs to Google Distributed Cloud and "
+                                     "gives no access to Cloud Storage");
+}
+
+
+/* what a file of any type may have */
+
+ngx_int_t
 ngx_gcs_credentials_common(ngx_gcs_credentials_ctx_t *ctx)
 {
     ngx_int_t               rc;
+    ngx_str_t               universe;
     ngx_gcs_credentials_t  *cred;
 
     cred = ctx->cred;
@@ -312,8 +481,8 @@ ngx_gcs_credentials_common(ngx_gcs_credentials_ctx_t *ctx)
         return rc;
     }
 
-    rc = ngx_gcs_credentials_copy(ctx, "universe_domain", 0,
-                                  &cred->universe_domain);
+    rc = ngx_gcs_credentials_copy(ctx, "universe_domain", 0, &universe);
+
     if (rc != NGX_OK) {
         return rc;
     }
@@ -322,38 +491,27 @@ ngx_gcs_credentials_common(ngx_gcs_credentials_ctx_t *ctx)
         ngx_str_set(&cred->universe_domain, NGX_GCS_UNIVERSE);
     }
 
-    return NGX_OK;
-}
+    if (universe.len == 0) {
 
+        if (ctx->prefix[0]) {
+            return NGX_OK;
+        }
 
-static ngx_int_t
-ngx_gcs_credentials_token_uri(ngx_gcs_credentials_ctx_t *ctx)
-{
-    ngx_int_t  rc;
-    ngx_str_t  uri;
-
-    if (ctx->cred->token_uri.len) {
-        return NGX_OK;
+        ngx_str_set(&universe, NGX_GCS_UNIVERSE);
     }
 
-    rc = ngx_gcs_credentials_copy(ctx, "token_uri", 0, &uri);
+    /* a file must not choose by itself whose endpoints are trusted */
 
-    if (rc != NGX_OK) {
-        return rc;
+    if (universe.len != cred->universe_domain.len
+        || ngx_memcmp(universe.data, cred->universe_domain.data, universe.len)
+           != 0)
+    {
+        return ngx_gcs_credentials_error(ctx, "member \"%suniverse_domain\" "
+                                         "is \"%V\", the configured "
+                                         "\"universe_domain\" is \"%V\"",
+                                         ctx->prefix, &universe,
+                                         &cred->universe_domain);
     }
-
-    if (uri.len == 0) {
-        ngx_str_set(&ctx->cred->token_uri, NGX_GCS_TOKEN_URI);
-        return NGX_OK;
-    }
-
-    if (!ngx_gcs_credentials_url_allowed(&uri, &ctx->cred->universe_domain)) {
-        return ngx_gcs_credentials_error(ctx, "member \"token_uri\" is not an "
-                                         "https URL below \"%V\"",
-                                         &ctx->cred->universe_domain);
-    }
-
-    ctx->cred->token_uri = uri;
 
     return NGX_OK;
 }
@@ -375,228 +533,137 @@ ngx_gcs_credentials_key(ngx_gcs_credentials_ctx_t *ctx)
     /* PEM has no backslash, and jansson ends every string with a NUL */
 
     if (ngx_strstr(pem.data, "\\n") != NULL) {
-        return ngx_gcs_credentials_error(ctx, "member \"private_key\" has "
+        return ngx_gcs_credentials_error(ctx, "member \"%sprivate_key\" has "
                                          "\"\\n\" as two characters instead "
                                          "of line breaks: the file was "
-                                         "escaped twice");
+                                         "escaped twice", ctx->prefix);
     }
 
     ctx->cred->key = ngx_gcs_crypto_load_key(ctx->pool, &pem, &reason);
 
     if (ctx->cred->key == NULL) {
-        return ngx_gcs_credentials_error(ctx, "member \"private_key\": %s",
-                                         reason);
+        return ngx_gcs_credentials_error(ctx, "member \"%sprivate_key\": %s",
+                                         ctx->prefix, reason);
     }
 
     return NGX_OK;
 }
 
-
-/*
- * Copies a member that will enter a request or a log line, so without white
- * space and control characters; an absent or null one is an empty string.
- */
-
-static ngx_int_t
-ngx_gcs_credentials_copy(ngx_gcs_credentials_ctx_t *ctx, char *name,
-    ngx_uint_t required, ngx_str_t *value)
-{
-    ngx_int_t  rc;
-    ngx_str_t  text;
-
-    rc = ngx_gcs_credentials_peek(ctx, name, required, &text);
-
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    ngx_str_null(value);
-
-    if (text.len == 0) {
-        return NGX_OK;
-    }
-
-    if (!ngx_gcs_credentials_printable(&text)) {
-        return ngx_gcs_credentials_error(ctx, "member \"%s\" contains white "
-                                         "space, a control or a non-ASCII "
-                                         "character", name);
-    }
-
-    value->data = ngx_pnalloc(ctx->pool, text.len);
-    if (value->data == NULL) {
-        return NGX_ERROR;
-    }
-
-    ngx_memcpy(value->data, text.data, text.len);
-    value->len = text.len;
-
-    return NGX_OK;
-}
-
-
-/* as above, but value points into the JSON and may be any text */
-
-static ngx_int_t
-ngx_gcs_credentials_peek(ngx_gcs_credentials_ctx_t *ctx, char *name,
-    ngx_uint_t required, ngx_str_t *value)
-{
-    json_t  *member;
-
-    ngx_str_null(value);
-
-    member = json_object_get(ctx->json, name);
-
-    if (member == NULL) {
-
-        if (required) {
-            return ngx_gcs_credentials_error(ctx, "no member \"%s\"", name);
-        }
-
-        return NGX_OK;
-    }
-
-    if (json_is_null(member) && !required) {
-        return NGX_OK;
-    }
-
-    if (!json_is_string(member)) {
-        return ngx_gcs_credentials_error(ctx, "member \"%s\" is not a string",
-                                         name);
-    }
-
-    value->len = json_string_length(member);
-    value->data = (u_char *) json_string_value(member);
-
-    if (value->len == 0 && required) {
-        return ngx_gcs_credentials_error(ctx, "member \"%s\" is empty", name);
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_uint_t
-ngx_gcs_credentials_printable(ngx_str_t *value)
-{
-    size_t  i;
-
-    for (i = 0; i < value->len; i++) {
-        if (value->data[i] <= ' ' || value->data[i] >= 0x7f) {
-            return 0;
-        }
-    }
-
-    return 1;
-}
-
-
-static ngx_int_t
-ngx_gcs_credentials_error(ngx_gcs_credentials_ctx_t *ctx, const char *fmt,
-    ...)
-{
-    u_char   *p;
-    va_list   args;
-
-    p = ngx_pnalloc(ctx->pool, NGX_GCS_CREDENTIALS_ERR);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    ctx->err->data = p;
-
-    va_start(args, fmt);
-    p = ngx_vslprintf(p, p + NGX_GCS_CREDENTIALS_ERR, fmt, args);
-    va_end(args);
-
-    ctx->err->len = p - ctx->err->data;
-
-    return NGX_DECLINED;
-}
-
-
-/* the secrets of every type are strings at the top */
-
-static void
-ngx_gcs_credentials_wipe(json_t *json)
-{
-    void    *iter;
-    json_t  *member;
-
-    iter = json_object_iter(json);
-
-    while (iter) {
-        member = json_object_iter_value(iter);
-
-        if (json_is_string(member)) {
-            OPENSSL_cleanse((char *) json_string_value(member),
-                            json_string_length(member));
-        }
-
-        iter = json_object_iter_next(json, iter);
-    }
-}
-
-
-/* each field after its length, so that no two lists of fields look alike */
 
 ngx_int_t
-ngx_gcs_credentials_fingerprint(ngx_pool_t *pool, ngx_gcs_credentials_t *cred,
-    u_char *digest)
+ngx_gcs_credentials_complete(ngx_pool_t *pool, ngx_gcs_credentials_t *cred,
+    ngx_str_t *err)
 {
-    size_t       len;
-    u_char      *p;
-    ngx_str_t    der, text, type;
-    ngx_uint_t   i;
-    ngx_str_t   *fields[6];
+    ngx_gcs_impersonation_t  *imp;
 
-    ngx_str_null(&der);
+    if (cred->universe_domain.len == 0) {
+        ngx_str_set(&cred->universe_domain, NGX_GCS_UNIVERSE);
+    }
 
-    if (cred->key != NULL
-        && ngx_gcs_crypto_public_key(pool, cred->key, &der) != NGX_OK)
+    if (cred->scope.len == 0) {
+        ngx_str_set(&cred->scope, NGX_GCS_SCOPE_READ);
+    }
+
+    if (cred->metadata_host.len == 0) {
+        ngx_str_set(&cred->metadata_host, NGX_GCS_METADATA_HOST);
+    }
+
+    if (cred->token_uri.len == 0) {
+
+        if (cred->type == NGX_GCS_EXTERNAL_USER) {
+            if (ngx_gcs_credentials_endpoint(pool, cred, "sts",
+                                             "/v1/oauthtoken",
+                                             &cred->token_uri)
+                != NGX_OK)
+            {
+                return NGX_ERROR;
+            }
+
+        } else if (cred->type == NGX_GCS_AUTHORIZED_USER
+                   || ngx_gcs_credentials_google(cred))
+        {
+            /* another universe has none: keys sign their tokens there */
+
+            ngx_str_set(&cred->token_uri, NGX_GCS_TOKEN_URI);
+        }
+    }
+
+    if (cred->sts_uri.len == 0
+        && ngx_gcs_credentials_endpoint(pool, cred, "sts", "/v1/token",
+                                        &cred->sts_uri)
+           != NGX_OK)
     {
         return NGX_ERROR;
     }
 
-    type.len = sizeof(ngx_uint_t);
-    type.data = (u_char *) &cred->type;
-
-    fields[0] = &type;
-    fields[1] = &cred->client_email;
-    fields[2] = &cred->private_key_id;
-    fields[3] = &der;
-    fields[4] = &cred->scope;
-    fields[5] = &cred->token_uri;
-
-    len = 0;
-
-    for (i = 0; i < 6; i++) {
-        len += sizeof(size_t) + fields[i]->len;
-    }
-
-    p = ngx_pnalloc(pool, len);
-    if (p == NULL) {
+    if (cred->iam_uri.len == 0
+        && ngx_gcs_credentials_endpoint(pool, cred, "iamcredentials", "",
+                                        &cred->iam_uri)
+           != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
-    text.len = len;
-    text.data = p;
-
-    for (i = 0; i < 6; i++) {
-        p = ngx_gcs_credentials_field(p, fields[i]);
+    if (cred->impersonations.elts == NULL
+        && ngx_array_init(&cred->impersonations, pool, 1,
+                          sizeof(ngx_gcs_impersonation_t))
+           != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
-    return ngx_gcs_crypto_sha256(&text, digest);
+    if (cred->impersonate) {
+        imp = ngx_array_push(&cred->impersonations);
+        if (imp == NULL) {
+            return NGX_ERROR;
+        }
+
+        *imp = *cred->impersonate;
+    }
+
+    if (cred->lifetime == 0) {
+        return NGX_OK;
+    }
+
+    if (cred->impersonations.nelts == 0) {
+        ngx_str_set(err, "\"token_lifetime\" applies to tokens by "
+                         "impersonation only");
+        return NGX_DECLINED;
+    }
+
+    imp = cred->impersonations.elts;
+    imp += cred->impersonations.nelts - 1;
+
+    imp->lifetime = cred->lifetime;
+
+    return NGX_OK;
 }
 
 
-static u_char *
-ngx_gcs_credentials_field(u_char *p, ngx_str_t *value)
+static ngx_int_t
+ngx_gcs_credentials_endpoint(ngx_pool_t *pool, ngx_gcs_credentials_t *cred,
+    char *service, char *path, ngx_str_t *url)
 {
-    p = ngx_cpymem(p, &value->len, sizeof(size_t));
+    url->len = sizeof("https://.") - 1 + ngx_strlen(service)
+               + cred->universe_domain.len + ngx_strlen(path);
 
-    if (value->len == 0) {
-        return p;
+    url->data = ngx_pnalloc(pool, url->len);
+    if (url->data == NULL) {
+        return NGX_ERROR;
     }
 
-    return ngx_cpymem(p, value->data, value->len);
+    ngx_sprintf(url->data, "https://%s.%V%s", service, &cred->universe_domain,
+                path);
+
+    return NGX_OK;
+}
+
+
+ngx_uint_t
+ngx_gcs_credentials_google(ngx_gcs_credentials_t *cred)
+{
+    return cred->universe_domain.len == sizeof(NGX_GCS_UNIVERSE) - 1
+           && ngx_memcmp(cred->universe_domain.data, NGX_GCS_UNIVERSE,
+                         sizeof(NGX_GCS_UNIVERSE) - 1)
+              == 0;
 }

@@ -15,6 +15,30 @@ static ngx_int_t ngx_gcs_credentials_url(ngx_str_t *url, ngx_str_t *host,
 static ngx_int_t ngx_gcs_credentials_host(ngx_str_t *host);
 static ngx_int_t ngx_gcs_credentials_port(u_char *p, u_char *last);
 static ngx_uint_t ngx_gcs_credentials_loopback(ngx_str_t *host);
+static ngx_uint_t ngx_gcs_credentials_named(ngx_str_t *host, ngx_str_t *list);
+
+
+/*
+ * Link-local addresses of metadata servers: of Google, AWS and Azure; of
+ * Google and of AWS by IPv6; of ECS and EKS for containers.
+ */
+
+static ngx_str_t  ngx_gcs_credentials_addresses[] = {
+    ngx_string("169.254.169.254"),
+    ngx_string("[fd20:ce::254]"),
+    ngx_string("[fd00:ec2::254]"),
+    ngx_string("169.254.170.2"),
+    ngx_string("169.254.170.23"),
+    ngx_string("[fd00:ec2::23]"),
+    ngx_null_string
+};
+
+
+static ngx_str_t  ngx_gcs_credentials_hosts[] = {
+    ngx_string("metadata.google.internal"),
+    ngx_string("metadata.google.internal."),
+    ngx_null_string
+};
 
 
 ngx_uint_t
@@ -57,6 +81,63 @@ ngx_gcs_credentials_url_secure(ngx_str_t *url)
     }
 
     return https || ngx_gcs_credentials_loopback(&host);
+}
+
+
+ngx_uint_t
+ngx_gcs_credentials_url_local(ngx_str_t *url)
+{
+    ngx_str_t   host;
+    ngx_uint_t  https;
+
+    if (ngx_gcs_credentials_url(url, &host, &https) != NGX_OK) {
+        return 0;
+    }
+
+    return ngx_gcs_credentials_loopback(&host)
+           || ngx_gcs_credentials_named(&host, ngx_gcs_credentials_addresses);
+}
+
+
+ngx_uint_t
+ngx_gcs_credentials_metadata_host(ngx_str_t *name)
+{
+    u_char      buf[256];
+    ngx_str_t   url, host;
+    ngx_uint_t  https;
+
+    if (name->len + sizeof("http://") > sizeof(buf)
+        || ngx_strlchr(name->data, name->data + name->len, '/')
+        || ngx_strlchr(name->data, name->data + name->len, '?'))
+    {
+        return 0;
+    }
+
+    url.data = buf;
+    url.len = ngx_sprintf(buf, "http://%V", name) - buf;
+
+    if (ngx_gcs_credentials_url(&url, &host, &https) != NGX_OK) {
+        return 0;
+    }
+
+    return ngx_gcs_credentials_loopback(&host)
+           || ngx_gcs_credentials_named(&host, ngx_gcs_credentials_addresses)
+           || ngx_gcs_credentials_named(&host, ngx_gcs_credentials_hosts);
+}
+
+
+static ngx_uint_t
+ngx_gcs_credentials_named(ngx_str_t *host, ngx_str_t *list)
+{
+    for ( /* void */ ; list->len; list++) {
+        if (host->len == list->len
+            && ngx_strncasecmp(host->data, list->data, host->len) == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 

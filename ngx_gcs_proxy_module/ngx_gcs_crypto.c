@@ -10,6 +10,7 @@
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
@@ -277,4 +278,20 @@ ngx_gcs_crypto_public_key(ngx_pool_t *pool, EVP_PKEY *key, ngx_str_t *der)
     OPENSSL_free(p);
 
     return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_gcs_crypto_hmac(ngx_str_t *key, ngx_str_t *text, u_char *digest)
+{
+    u_char  *p;
+
+    /* the one function of hmac.h that OpenSSL 3 has not deprecated */
+
+    p = HMAC(EVP_sha256(), key->data, (int) key->len, text->data, text->len,
+             digest, NULL);
+
+    ERR_clear_error();
+
+    return p ? NGX_OK : NGX_ERROR;
 }

@@ -40,5 +40,8 @@ ngx_int_t ngx_gcs_crypto_sha256(ngx_str_t *text, u_char *digest);
 ngx_int_t ngx_gcs_crypto_public_key(ngx_pool_t *pool, EVP_PKEY *key,
     ngx_str_t *der);
 
+/* HMAC-SHA256 of text under key into NGX_GCS_SHA256_LEN bytes at digest */
+ngx_int_t ngx_gcs_crypto_hmac(ngx_str_t *key, ngx_str_t *text, u_char *digest);
+
 
 #endif /* _NGX_GCS_CRYPTO_H_INCLUDED_ */

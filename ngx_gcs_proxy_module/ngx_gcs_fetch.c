@@ -86,7 +86,7 @@ ngx_gcs_fetch(ngx_gcs_request_t *req, ngx_gcs_fetch_conf_t *conf,
 
     if (curl_easy_setopt(fetch->easy, CURLOPT_OPENSOCKETFUNCTION,
                          ngx_gcs_fetch_open) != CURLE_OK
-        || ngx_gcs_fetch_set_conf(fetch, conf) != NGX_OK
+        || ngx_gcs_fetch_set_conf(fetch, conf, req) != NGX_OK
         || ngx_gcs_fetch_set_request(fetch, req) != NGX_OK)
     {
         ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
@@ -474,10 +474,11 @@ ngx_gcs_fetch_end_starved(void)
 static void
 ngx_gcs_fetch_complete(ngx_gcs_fetch_t *fetch, CURLcode code)
 {
-    long        status;
-    ngx_int_t   rc;
-    ngx_str_t   err;
-    curl_off_t  retry_after;
+    long                 status;
+    ngx_int_t            rc;
+    ngx_str_t            err;
+    curl_off_t           retry_after;
+    struct curl_header  *flavor;
 
     fetch->done = 1;
 
@@ -495,6 +496,14 @@ ngx_gcs_fetch_complete(ngx_gcs_fetch_t *fetch, CURLcode code)
 
         fetch->response.status = (ngx_uint_t) status;
         fetch->response.retry_after = (time_t) retry_after;
+
+        /* only the metadata server says so, and it always does */
+
+        fetch->response.metadata =
+            (curl_easy_header(fetch->easy, "Metadata-Flavor", 0, CURLH_HEADER,
+                              -1, &flavor)
+             == CURLHE_OK
+             && ngx_strcmp(flavor->value, "Google") == 0);
 
     } else {
         rc = NGX_ERROR;

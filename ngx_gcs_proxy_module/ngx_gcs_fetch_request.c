@@ -216,7 +216,8 @@ ngx_gcs_fetch_string(ngx_gcs_fetch_t *fetch, ngx_str_t *src)
 
 
 ngx_int_t
-ngx_gcs_fetch_set_conf(ngx_gcs_fetch_t *fetch, ngx_gcs_fetch_conf_t *conf)
+ngx_gcs_fetch_set_conf(ngx_gcs_fetch_t *fetch, ngx_gcs_fetch_conf_t *conf,
+    ngx_gcs_request_t *req)
 {
     char  *proxy;
     CURL  *easy;
@@ -224,7 +225,12 @@ ngx_gcs_fetch_set_conf(ngx_gcs_fetch_t *fetch, ngx_gcs_fetch_conf_t *conf)
 
     easy = fetch->easy;
     timeout = conf->timeout ? (long) conf->timeout : 1;
-    proxy = conf->proxy.len ? (char *) conf->proxy.data : "";
+
+    if (req->timeout && timeout > (long) req->timeout) {
+        timeout = (long) req->timeout;
+    }
+
+    proxy = (conf->proxy.len && !req->direct) ? (char *) conf->proxy.data : "";
 
     /*
      * Without QUICK_EXIT the end of a transfer waits for a name look-up that

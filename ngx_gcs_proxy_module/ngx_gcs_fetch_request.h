@@ -41,7 +41,7 @@ char *ngx_gcs_fetch_check_library(void);
 
 /* prepare fetch->easy; NGX_ERROR also for what must not be sent */
 ngx_int_t ngx_gcs_fetch_set_conf(ngx_gcs_fetch_t *fetch,
-    ngx_gcs_fetch_conf_t *conf);
+    ngx_gcs_fetch_conf_t *conf, ngx_gcs_request_t *req);
 ngx_int_t ngx_gcs_fetch_set_request(ngx_gcs_fetch_t *fetch,
     ngx_gcs_request_t *req);
 

@@ -11,11 +11,16 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include "ngx_gcs_aws.h"
 #include "ngx_gcs_credentials.h"
 
 
 /* a token is never larger, bytes; a federated one has up to 12 KiB */
 #define NGX_GCS_GRANT_TOKEN_MAX  16384
+
+/* the longest text of an error, and name of an account, bytes */
+#define NGX_GCS_GRANT_ERROR_MAX    512
+#define NGX_GCS_GRANT_ACCOUNT_MAX  255
 
 
 /*
@@ -24,46 +29,72 @@
  */
 
 
+/* a request by HTTP, or for the content of a file */
+
 typedef struct {
-    ngx_str_t       method;      /* "GET", "POST", "PUT" */
-    ngx_str_t       url;
+    ngx_str_t       method;      /* "GET", "POST", "PUT"; of a file empty */
+    ngx_str_t       url;         /* of a file: its path, ends with '\0' */
     ngx_array_t    *headers;     /* of ngx_str_t, "Name: value"; or NULL */
     ngx_str_t       body;
+    ngx_msec_t      timeout;     /* if shorter than that of the conf, or 0 */
+    unsigned        direct:1;    /* never by a proxy */
 } ngx_gcs_request_t;
 
 
 typedef struct {
-    ngx_uint_t      status;      /* of HTTP */
+    ngx_uint_t      status;      /* of HTTP; 200 for a file; 0: no answer */
     time_t          retry_after; /* seconds; 0 if not said */
-    ngx_str_t       body;
+    ngx_str_t       body;        /* without an answer: why, for a log line */
+    unsigned        metadata:1;  /* it has "Metadata-Flavor: Google" */
 } ngx_gcs_response_t;
 
+
+typedef struct ngx_gcs_grant_step_s  ngx_gcs_grant_step_t;
 
 typedef struct {
     ngx_pool_t              *pool;
     ngx_gcs_credentials_t   *cred;
-    ngx_uint_t               state;
+    ngx_gcs_grant_step_t    *step;       /* what is to be asked next */
+    time_t                   now;        /* of the request */
+    ngx_uint_t               hop;        /* the next impersonation */
+    ngx_str_t                held;       /* while the account is asked */
+    time_t                   held_lifetime;
+
+    /* of a federation, while it is under way */
+    ngx_str_t                subject_token;
+    ngx_str_t                session;    /* of AWS's metadata service */
+    ngx_str_t                region;
+    ngx_str_t                role;
+    ngx_str_t                web_identity_token;
+    ngx_str_t                container_token;
+    ngx_gcs_aws_keys_t       keys;
+    unsigned                 sessionless:1;
 
     /* the result */
     ngx_str_t                token;
     time_t                   lifetime;   /* seconds */
+    ngx_str_t                account;    /* see ngx_gcs_grant_create() */
 
     /* of a failure: a text for the log, never with a secret */
     ngx_str_t                error;
+    char                    *word;       /* the same in a word, constant */
     time_t                   retry_after;  /* seconds; 0 if not said */
 } ngx_gcs_grant_t;
 
 
 /*
- * Begins the exchange.  All memory comes from pool; cred must outlive the
- * grant.  Returns NULL if memory is out.
+ * Begins the exchange.  All memory comes from pool, secrets in it are wiped
+ * with it; cred must outlive the grant.  The metadata server is asked for the
+ * name of its account, unless the caller sets grant->account, because it
+ * knows it already.  Returns NULL if memory is out.
  */
 ngx_gcs_grant_t *ngx_gcs_grant_create(ngx_pool_t *pool,
     ngx_gcs_credentials_t *cred);
 
 /*
- * Fills req with the request to send now; now is seconds since the epoch.
- * Returns NGX_OK, or NGX_ERROR and grant->error.
+ * Fills req, zeroed by the caller, with the request to send now; now is
+ * seconds since the epoch.  Returns NGX_OK; NGX_DONE, grant->token is there
+ * without a request; or NGX_ERROR and grant->error.
  */
 ngx_int_t ngx_gcs_grant_request(ngx_gcs_grant_t *grant, time_t now,
     ngx_gcs_request_t *req);
@@ -71,10 +102,10 @@ ngx_int_t ngx_gcs_grant_request(ngx_gcs_grant_t *grant, time_t now,
 /*
  * Takes the response.  NGX_OK: grant->token and grant->lifetime are there.
  * NGX_AGAIN: call ngx_gcs_grant_request() for the next step.  NGX_BUSY: a
- * passing failure (408, 429, 5xx, or such a word in the answer), worth
- * another try.  NGX_DECLINED: refused, another try will not help until the
- * credential changes.  NGX_ERROR: memory is out.  All but the first two
- * leave grant->error.
+ * passing failure (no answer, 408, 429, 5xx, or such a word in the answer),
+ * worth another try.  NGX_DECLINED: refused, another try will not help until
+ * the credential changes.  NGX_ERROR: memory is out.  All but the first two
+ * leave grant->error and grant->word.
  */
 ngx_int_t ngx_gcs_grant_response(ngx_gcs_grant_t *grant,
     ngx_gcs_response_t *res);

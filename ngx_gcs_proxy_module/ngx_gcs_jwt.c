@@ -15,7 +15,11 @@
 
 
 static char *ngx_gcs_jwt_header(ngx_gcs_credentials_t *cred);
-static char *ngx_gcs_jwt_claims(ngx_gcs_credentials_t *cred, time_t now);
+static ngx_int_t ngx_gcs_jwt_make(ngx_pool_t *pool,
+    ngx_gcs_credentials_t *cred, char *name, ngx_str_t *value,
+    ngx_str_t *scope, time_t now, ngx_str_t *jwt);
+static char *ngx_gcs_jwt_claims(ngx_gcs_credentials_t *cred, char *name,
+    ngx_str_t *value, ngx_str_t *scope, time_t now);
 static ngx_int_t ngx_gcs_jwt_sign(ngx_pool_t *pool, EVP_PKEY *key,
     char *header, char *claims, ngx_str_t *jwt);
 static u_char *ngx_gcs_jwt_encode(u_char *dst, u_char *src, size_t size);
@@ -23,7 +27,25 @@ static u_char *ngx_gcs_jwt_encode(u_char *dst, u_char *src, size_t size);
 
 ngx_int_t
 ngx_gcs_jwt_assertion(ngx_pool_t *pool, ngx_gcs_credentials_t *cred,
-    time_t now, ngx_str_t *jwt)
+    ngx_str_t *scope, time_t now, ngx_str_t *jwt)
+{
+    return ngx_gcs_jwt_make(pool, cred, "aud", &cred->token_uri, scope, now,
+                            jwt);
+}
+
+
+ngx_int_t
+ngx_gcs_jwt_self_signed(ngx_pool_t *pool, ngx_gcs_credentials_t *cred,
+    ngx_str_t *scope, time_t now, ngx_str_t *jwt)
+{
+    return ngx_gcs_jwt_make(pool, cred, "sub", &cred->client_email, scope, now,
+                            jwt);
+}
+
+
+static ngx_int_t
+ngx_gcs_jwt_make(ngx_pool_t *pool, ngx_gcs_credentials_t *cred, char *name,
+    ngx_str_t *value, ngx_str_t *scope, time_t now, ngx_str_t *jwt)
 {
     char       *header, *claims;
     ngx_int_t   rc;
@@ -33,7 +55,7 @@ ngx_gcs_jwt_assertion(ngx_pool_t *pool, ngx_gcs_credentials_t *cred,
     }
 
     header = ngx_gcs_jwt_header(cred);
-    claims = ngx_gcs_jwt_claims(cred, now);
+    claims = ngx_gcs_jwt_claims(cred, name, value, scope, now);
 
     if (header == NULL || claims == NULL) {
         rc = NGX_ERROR;
@@ -80,15 +102,16 @@ ngx_gcs_jwt_header(ngx_gcs_credentials_t *cred)
 
 
 static char *
-ngx_gcs_jwt_claims(ngx_gcs_credentials_t *cred, time_t now)
+ngx_gcs_jwt_claims(ngx_gcs_credentials_t *cred, char *name, ngx_str_t *value,
+    ngx_str_t *scope, time_t now)
 {
     char    *text;
     json_t  *json;
 
     json = json_pack("{s:s%, s:s%, s:s%, s:I, s:I}",
                      "iss", cred->client_email.data, cred->client_email.len,
-                     "scope", cred->scope.data, cred->scope.len,
-                     "aud", cred->token_uri.data, cred->token_uri.len,
+                     "scope", scope->data, scope->len,
+                     name, value->data, value->len,
                      "iat", (json_int_t) now,
                      "exp", (json_int_t) now + NGX_GCS_JWT_LIFETIME);
     if (json == NULL) {

@@ -15,6 +15,8 @@
 #define NGX_GCS_TOKEN_IDLE       5000       /* longest sleep of the timer */
 #define NGX_GCS_TOKEN_DELAY      50         /* of a worker behind the other */
 #define NGX_GCS_TOKEN_PARALLEL   16         /* fetches without a request */
+#define NGX_GCS_TOKEN_WATCH      15000      /* between looks at files */
+#define NGX_GCS_TOKEN_YOUNG      30000
 
 
 /* a worker process, from init_process to exit_process */
@@ -26,6 +28,7 @@ typedef struct {
     ngx_event_t              wake;          /* is posted */
     ngx_connection_t         dummy;         /* ngx_event_ident() reads it */
     ngx_msec_t               started;
+    ngx_msec_t               watched;       /* when files were looked at */
 } ngx_gcs_token_worker_t;
 
 
@@ -34,6 +37,8 @@ static void ngx_gcs_token_poll_handler(ngx_event_t *ev);
 static void ngx_gcs_token_wake(ngx_gcs_token_t *token);
 static void ngx_gcs_token_wake_some(ngx_gcs_token_t *token, ngx_int_t rc);
 static void ngx_gcs_token_idle_handler(ngx_event_t *ev);
+static void ngx_gcs_token_watch_files(ngx_gcs_token_worker_t *worker);
+static void ngx_gcs_token_warn_unreadable(ngx_gcs_token_worker_t *worker);
 static ngx_msec_t ngx_gcs_token_due(ngx_gcs_token_t *token);
 
 
@@ -283,6 +288,8 @@ ngx_gcs_token_idle_handler(ngx_event_t *ev)
 
     worker = &ngx_gcs_token_worker;
 
+    ngx_gcs_token_watch_files(worker);
+
     next = NGX_GCS_TOKEN_IDLE;
     fetching = 0;
     tokens = worker->store->tokens.elts;
@@ -324,6 +331,46 @@ ngx_gcs_token_idle_handler(ngx_event_t *ev)
 }
 
 
+/*
+ * A token becomes due when its credential has been replaced.  The worker that
+ * fetches it reads the file; the others when it is their turn.
+ */
+
+static void
+ngx_gcs_token_watch_files(ngx_gcs_token_worker_t *worker)
+{
+    ngx_uint_t          i;
+    ngx_gcs_token_t   **tokens;
+    ngx_gcs_source_t  **sources;
+
+    if (!ngx_gcs_token_passed(worker->watched + NGX_GCS_TOKEN_WATCH)) {
+        return;
+    }
+
+    worker->watched = ngx_current_msec;
+
+    tokens = worker->store->tokens.elts;
+
+    for (i = 0; i < worker->store->tokens.nelts; i++) {
+        ngx_gcs_token_zone_check(tokens[i]);
+    }
+
+    sources = worker->store->sources.elts;
+
+    for (i = 0; i < worker->store->sources.nelts; i++) {
+        ngx_gcs_source_refresh(sources[i]);
+    }
+}
+
+
+ngx_uint_t
+ngx_gcs_token_young(void)
+{
+    return !ngx_gcs_token_passed(ngx_gcs_token_worker.started
+                                 + NGX_GCS_TOKEN_YOUNG);
+}
+
+
 /* when this worker is to refresh the token if nobody else does */
 
 static ngx_msec_t
@@ -350,10 +397,14 @@ ngx_gcs_token_due(ngx_gcs_token_t *token)
 
 
 ngx_str_t *
-ngx_gcs_token_error(ngx_gcs_token_t *token)
+ngx_gcs_token_error(ngx_gcs_token_t *token, ngx_str_t *word)
 {
     if (token->slot) {
         ngx_gcs_token_zone_sync(token);
+    }
+
+    if (word) {
+        *word = token->word;
     }
 
     return &token->error;
@@ -376,12 +427,13 @@ ngx_gcs_token_init_process(ngx_cycle_t *cycle, ngx_gcs_token_store_t *store)
         return NGX_OK;
     }
 
-    if (store->shm_zone == NULL) {
+    if (store->tokens.nelts == 0 && store->sources.nelts == 0) {
         return NGX_OK;
     }
 
     worker->store = store;
     worker->started = ngx_current_msec;
+    worker->watched = ngx_current_msec;
     worker->dummy.fd = (ngx_socket_t) -1;
 
     worker->idle.handler = ngx_gcs_token_idle_handler;
@@ -400,7 +452,41 @@ ngx_gcs_token_init_process(ngx_cycle_t *cycle, ngx_gcs_token_store_t *store)
 
     ngx_add_timer(&worker->idle, 1);
 
+    if (ngx_worker == 0) {
+        ngx_gcs_token_warn_unreadable(worker);
+    }
+
     return NGX_OK;
+}
+
+
+/* the master, which reads the files first, may have more rights */
+
+static void
+ngx_gcs_token_warn_unreadable(ngx_gcs_token_worker_t *worker)
+{
+    ngx_uint_t          i, n, ntokens;
+    ngx_gcs_token_t   **tokens;
+    ngx_gcs_source_t   *source, **sources;
+
+    tokens = worker->store->tokens.elts;
+    ntokens = worker->store->tokens.nelts;
+    sources = worker->store->sources.elts;
+
+    n = ntokens + worker->store->sources.nelts;
+
+    for (i = 0; i < n; i++) {
+        source = (i < ntokens) ? tokens[i]->source : sources[i - ntokens];
+
+        if (source->file.len && access((char *) source->file.data, R_OK) != 0)
+        {
+            ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
+                          "gcs credentials \"%V\": file \"%V\" cannot be "
+                          "read by worker processes; when it has been "
+                          "replaced, reload nginx",
+                          &source->name, &source->file);
+        }
+    }
 }
 
 

@@ -12,8 +12,8 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 
-#include "ngx_gcs_credentials.h"
 #include "ngx_gcs_fetch.h"
+#include "ngx_gcs_source.h"
 
 
 /* a token is never larger, bytes; a federated one has up to 12 KiB */
@@ -34,6 +34,7 @@ typedef struct ngx_gcs_token_s  ngx_gcs_token_t;
 
 typedef struct {
     ngx_array_t        tokens;      /* of ngx_gcs_token_t * */
+    ngx_array_t        sources;     /* of ngx_gcs_source_t *, without one */
     ngx_shm_zone_t    *shm_zone;
     ngx_log_t         *log;         /* of the cycle */
 } ngx_gcs_token_store_t;
@@ -79,13 +80,20 @@ ngx_int_t ngx_gcs_token_store_init(ngx_conf_t *cf,
     ngx_gcs_token_store_t *store);
 
 /*
- * Adds the credential, named name for log lines, or finds the token that it
- * shares with an equal one already added.  cred and conf must live as long
- * as the configuration.  NULL if memory is out.
+ * Adds the credential of source, which has been loaded, or finds the token
+ * that it shares with an equal one from the same file already added.  source
+ * and conf must live as long as the configuration.  NULL if memory is out.
  */
 ngx_gcs_token_t *ngx_gcs_token_add(ngx_conf_t *cf,
-    ngx_gcs_token_store_t *store, ngx_str_t *name,
-    ngx_gcs_credentials_t *cred, ngx_gcs_fetch_conf_t *conf);
+    ngx_gcs_token_store_t *store, ngx_gcs_source_t *source,
+    ngx_gcs_fetch_conf_t *conf);
+
+/*
+ * Has the file of a credential watched that needs no token; for one that
+ * does, ngx_gcs_token_add() sees to it.
+ */
+ngx_int_t ngx_gcs_token_watch(ngx_gcs_token_store_t *store,
+    ngx_gcs_source_t *source);
 
 /*
  * Creates the shared zone, large enough for all slots, when all tokens have
@@ -143,8 +151,12 @@ ngx_int_t ngx_gcs_token_reject(ngx_gcs_token_t *token, ngx_uint_t generation);
 void ngx_gcs_token_state(ngx_gcs_token_t *token,
     ngx_gcs_token_state_t *state);
 
-/* the last failure's text, for a log line or "$gcs_error"; may be empty */
-ngx_str_t *ngx_gcs_token_error(ngx_gcs_token_t *token);
+/*
+ * The last failure's text for a log line, and in *word, if word is not NULL,
+ * its word for "$gcs_error"; both may be empty.  They stay as they are until
+ * control returns to the event loop.
+ */
+ngx_str_t *ngx_gcs_token_error(ngx_gcs_token_t *token, ngx_str_t *word);
 
 
 #endif /* _NGX_GCS_TOKEN_H_INCLUDED_ */

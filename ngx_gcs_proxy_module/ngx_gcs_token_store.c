@@ -11,7 +11,7 @@
 
 
 /* to be changed with the meaning or the order of the slot's members */
-#define NGX_GCS_TOKEN_ZONE_MAGIC  0x67637301
+#define NGX_GCS_TOKEN_ZONE_MAGIC  0x67637302
 
 
 /* at the start of the zone's memory; the slots follow */
@@ -43,6 +43,13 @@ ngx_gcs_token_store_init(ngx_conf_t *cf, ngx_gcs_token_store_t *store)
 
     store->log = cf->cycle->log;
 
+    if (ngx_array_init(&store->sources, cf->pool, 4,
+                       sizeof(ngx_gcs_source_t *))
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
     return ngx_array_init(&store->tokens, cf->pool, 4,
                           sizeof(ngx_gcs_token_t *));
 }
@@ -50,25 +57,35 @@ ngx_gcs_token_store_init(ngx_conf_t *cf, ngx_gcs_token_store_t *store)
 
 ngx_gcs_token_t *
 ngx_gcs_token_add(ngx_conf_t *cf, ngx_gcs_token_store_t *store,
-    ngx_str_t *name, ngx_gcs_credentials_t *cred, ngx_gcs_fetch_conf_t *conf)
+    ngx_gcs_source_t *source, ngx_gcs_fetch_conf_t *conf)
 {
     u_char             id[NGX_GCS_SHA256_LEN];
     size_t             prefix, size;
-    u_char            *error, *buffers;
+    u_char            *text, *buffers;
+    ngx_str_t         *file;
     ngx_uint_t         i;
     ngx_gcs_token_t   *token, **tokens;
 
     prefix = sizeof(NGX_GCS_TOKEN_BEARER) - 1;
     size = prefix + NGX_GCS_TOKEN_MAX;
 
-    if (ngx_gcs_credentials_fingerprint(cf->temp_pool, cred, id) != NGX_OK) {
+    if (ngx_gcs_credentials_fingerprint(cf->temp_pool, source->cred, id)
+        != NGX_OK)
+    {
         return NULL;
     }
 
     tokens = store->tokens.elts;
 
     for (i = 0; i < store->tokens.nelts; i++) {
-        if (ngx_memcmp(tokens[i]->id, id, NGX_GCS_SHA256_LEN) == 0) {
+        file = &tokens[i]->source->file;
+
+        /* two files may differ one day */
+
+        if (ngx_memcmp(tokens[i]->id, id, NGX_GCS_SHA256_LEN) == 0
+            && file->len == source->file.len
+            && ngx_strncmp(file->data, source->file.data, file->len) == 0)
+        {
             return tokens[i];
         }
     }
@@ -83,8 +100,10 @@ ngx_gcs_token_add(ngx_conf_t *cf, ngx_gcs_token_store_t *store,
      * they take real memory when they are first written to.
      */
 
-    error = ngx_pnalloc(cf->pool, NGX_GCS_TOKEN_ERROR_MAX);
-    if (error == NULL) {
+    text = ngx_pnalloc(cf->pool,
+                       NGX_GCS_TOKEN_ERROR_MAX + NGX_GCS_TOKEN_WORD_MAX
+                       + NGX_GCS_GRANT_ACCOUNT_MAX);
+    if (text == NULL) {
         return NULL;
     }
 
@@ -103,11 +122,12 @@ ngx_gcs_token_add(ngx_conf_t *cf, ngx_gcs_token_store_t *store,
 
     *tokens = token;
 
-    token->name = *name;
-    token->cred = cred;
+    token->source = source;
     token->conf = conf;
     token->store = store;
-    token->error.data = error;
+    token->error.data = text;
+    token->word.data = text + NGX_GCS_TOKEN_ERROR_MAX;
+    token->account.data = token->word.data + NGX_GCS_TOKEN_WORD_MAX;
     token->buffers[0] = buffers + prefix;
     token->buffers[1] = buffers + size + prefix;
 
@@ -115,6 +135,22 @@ ngx_gcs_token_add(ngx_conf_t *cf, ngx_gcs_token_store_t *store,
     ngx_queue_init(&token->waiters);
 
     return token;
+}
+
+
+ngx_int_t
+ngx_gcs_token_watch(ngx_gcs_token_store_t *store, ngx_gcs_source_t *source)
+{
+    ngx_gcs_source_t  **watched;
+
+    watched = ngx_array_push(&store->sources);
+    if (watched == NULL) {
+        return NGX_ERROR;
+    }
+
+    *watched = source;
+
+    return NGX_OK;
 }
 
 
@@ -307,6 +343,11 @@ ngx_gcs_token_zone_copy(ngx_gcs_token_slot_t *slot,
     slot->fetched = old->fetched;
     slot->fetches = old->fetches;
     slot->errors = old->errors;
+    slot->file = old->file;
+    slot->subject = old->subject;
+    slot->account_len = old->account_len;
+
+    ngx_memcpy(slot->account, old->account, old->account_len);
 
     if (old->len == 0 || ngx_gcs_token_passed(old->deadline)) {
         return;

@@ -12,6 +12,7 @@
 
 #define NGX_GCS_TOKEN_MARGIN      225000    /* what Google's clients use */
 #define NGX_GCS_TOKEN_REJECT      5000
+#define NGX_GCS_TOKEN_POSTPONE    500
 #define NGX_GCS_TOKEN_BACKOFF     60        /* seconds, the longest */
 
 
@@ -89,6 +90,12 @@ ngx_gcs_token_zone_sync(ngx_gcs_token_t *token)
     token->error.len = slot->error_len;
     ngx_memcpy(token->error.data, slot->error, slot->error_len);
 
+    token->word.len = slot->word_len;
+    ngx_memcpy(token->word.data, slot->word, slot->word_len);
+
+    token->account.len = slot->account_len;
+    ngx_memcpy(token->account.data, slot->account, slot->account_len);
+
     token->version = slot->version;
 
     ngx_shmtx_unlock(&shpool->mutex);
@@ -111,7 +118,7 @@ ngx_gcs_token_zone_lease(ngx_gcs_token_t *token, ngx_msec_t ttl)
     }
 
     if (!ngx_gcs_token_passed(slot->retry)) {
-        return NGX_DECLINED;
+        return slot->waiting ? NGX_AGAIN : NGX_DECLINED;
     }
 
     shpool = ngx_gcs_token_zone_pool(token);
@@ -122,7 +129,7 @@ ngx_gcs_token_zone_lease(ngx_gcs_token_t *token, ngx_msec_t ttl)
         rc = NGX_AGAIN;
 
     } else if (!ngx_gcs_token_passed(slot->retry)) {
-        rc = NGX_DECLINED;
+        rc = slot->waiting ? NGX_AGAIN : NGX_DECLINED;
 
     } else if (slot->len
                && !ngx_gcs_token_passed(slot->refresh)
@@ -214,8 +221,21 @@ ngx_gcs_token_zone_success(ngx_gcs_token_t *token, ngx_str_t *value,
     slot->expires = ngx_time() + (time_t) (lifetime / 1000);
     slot->failures = 0;
     slot->error_len = 0;
+    slot->word_len = 0;
     slot->retry = 0;
+    slot->waiting = 0;
     slot->generation++;
+
+    /* what it was fetched with, also for the next configuration */
+
+    slot->file = token->source->stamp;
+    slot->subject = token->subject;
+
+    ngx_memcpy(slot->id, token->id, NGX_GCS_SHA256_LEN);
+
+    slot->account_len = ngx_min(token->grant->account.len,
+                                NGX_GCS_GRANT_ACCOUNT_MAX);
+    ngx_memcpy(slot->account, token->grant->account.data, slot->account_len);
 
     if (slot->fetches == token->number) {
         slot->lease = 0;
@@ -233,7 +253,7 @@ ngx_gcs_token_zone_success(ngx_gcs_token_t *token, ngx_str_t *value,
 
 void
 ngx_gcs_token_zone_failure(ngx_gcs_token_t *token, ngx_str_t *error,
-    time_t retry_after)
+    char *word, time_t retry_after)
 {
     time_t                 delay;
     ngx_slab_pool_t       *shpool;
@@ -251,6 +271,7 @@ ngx_gcs_token_zone_failure(ngx_gcs_token_t *token, ngx_str_t *error,
 
     slot->errors++;
     slot->failures++;
+    slot->waiting = 0;
 
     /* 1, 2, 4 ... seconds */
 
@@ -265,6 +286,74 @@ ngx_gcs_token_zone_failure(ngx_gcs_token_t *token, ngx_str_t *error,
 
     slot->error_len = ngx_min(error->len, NGX_GCS_TOKEN_ERROR_MAX);
     ngx_memcpy(slot->error, error->data, slot->error_len);
+
+    slot->word_len = word ? ngx_min(ngx_strlen(word), NGX_GCS_TOKEN_WORD_MAX)
+                          : 0;
+    ngx_memcpy(slot->word, word, slot->word_len);
+
+    ngx_gcs_token_zone_publish(slot);
+
+    ngx_shmtx_unlock(&shpool->mutex);
+}
+
+
+ngx_uint_t
+ngx_gcs_token_zone_postpone(ngx_gcs_token_t *token)
+{
+    ngx_uint_t             first;
+    ngx_slab_pool_t       *shpool;
+    ngx_gcs_token_slot_t  *slot;
+
+    slot = token->slot;
+    shpool = ngx_gcs_token_zone_pool(token);
+    first = 0;
+
+    ngx_shmtx_lock(&shpool->mutex);
+
+    if (slot->fetches == token->number) {
+        first = !slot->waiting;
+
+        slot->waiting = 1;
+        slot->retry = ngx_current_msec + NGX_GCS_TOKEN_POSTPONE;
+        slot->lease = 0;
+    }
+
+    ngx_shmtx_unlock(&shpool->mutex);
+
+    return first;
+}
+
+
+void
+ngx_gcs_token_zone_check(ngx_gcs_token_t *token)
+{
+    ngx_gcs_stamp_t        file, subject;
+    ngx_slab_pool_t       *shpool;
+    ngx_gcs_token_slot_t  *slot;
+
+    slot = token->slot;
+
+    if (slot->len == 0) {
+        return;
+    }
+
+    ngx_gcs_source_stamp(&token->source->file, &file);
+    ngx_gcs_source_stamp(&token->source->cred->subject.file, &subject);
+
+    /* a file that is missing is perhaps just being replaced */
+
+    if ((file.ino == 0 || !ngx_gcs_source_changed(&slot->file, &file))
+        && (subject.ino == 0
+            || !ngx_gcs_source_changed(&slot->subject, &subject)))
+    {
+        return;
+    }
+
+    shpool = ngx_gcs_token_zone_pool(token);
+
+    ngx_shmtx_lock(&shpool->mutex);
+
+    slot->refresh = ngx_current_msec;
 
     ngx_gcs_token_zone_publish(slot);
 

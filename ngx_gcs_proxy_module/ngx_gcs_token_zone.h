@@ -15,8 +15,9 @@
 #include "ngx_gcs_token.h"
 
 
-/* the text of a failure is cut to so many bytes */
-#define NGX_GCS_TOKEN_ERROR_MAX  256
+/* the text of a failure, and its word, are cut to so many bytes */
+#define NGX_GCS_TOKEN_ERROR_MAX  NGX_GCS_GRANT_ERROR_MAX
+#define NGX_GCS_TOKEN_WORD_MAX   32
 
 
 /*
@@ -57,17 +58,24 @@ typedef struct {
     ngx_uint_t               fetches;       /* number of the latest one */
     ngx_uint_t               failures;      /* since the last success */
     ngx_uint_t               errors;        /* all failures */
+    ngx_uint_t               waiting;       /* for a metadata server to come */
+
+    ngx_gcs_stamp_t          file;          /* what it was fetched with */
+    ngx_gcs_stamp_t          subject;
 
     size_t                   error_len;
+    size_t                   word_len;
+    size_t                   account_len;
     size_t                   len;           /* 0: no token */
     u_char                   error[NGX_GCS_TOKEN_ERROR_MAX];
+    u_char                   word[NGX_GCS_TOKEN_WORD_MAX];
+    u_char                   account[NGX_GCS_GRANT_ACCOUNT_MAX];
     u_char                   data[NGX_GCS_TOKEN_MAX];
 } ngx_gcs_token_slot_t;
 
 
 struct ngx_gcs_token_s {
-    ngx_str_t                name;
-    ngx_gcs_credentials_t   *cred;
+    ngx_gcs_source_t        *source;
     ngx_gcs_fetch_conf_t    *conf;
     ngx_gcs_token_store_t   *store;
     ngx_gcs_token_slot_t    *slot;
@@ -81,6 +89,8 @@ struct ngx_gcs_token_s {
     ngx_uint_t               failures;
     ngx_uint_t               errors;
     ngx_str_t                error;
+    ngx_str_t                word;
+    ngx_str_t                account;
     ngx_str_t                value;
     ngx_msec_t               copied;        /* when value has changed */
     u_char                  *buffers[2];    /* value is in the first */
@@ -92,6 +102,7 @@ struct ngx_gcs_token_s {
     ngx_uint_t               number;        /* see slot->fetches */
     ngx_uint_t               steps;
     ngx_msec_t               sent;
+    ngx_gcs_stamp_t          subject;       /* before it was begun */
 
     ngx_queue_t              waiters;
 };
@@ -120,7 +131,19 @@ void ngx_gcs_token_zone_success(ngx_gcs_token_t *token, ngx_str_t *value,
  * least.  Ignored if someone else has taken over the fetch meanwhile.
  */
 void ngx_gcs_token_zone_failure(ngx_gcs_token_t *token, ngx_str_t *error,
-    time_t retry_after);
+    char *word, time_t retry_after);
+
+/*
+ * The same for a failure that is expected for a while: those who wait go on
+ * waiting, and it is tried again soon.  True if it is the first one.
+ */
+ngx_uint_t ngx_gcs_token_zone_postpone(ngx_gcs_token_t *token);
+
+/*
+ * Makes the token due if the files that it was fetched with have been
+ * replaced since.
+ */
+void ngx_gcs_token_zone_check(ngx_gcs_token_t *token);
 
 /*
  * Begins a fetch, in ngx_gcs_token_fetch.c.  NGX_AGAIN: one is under way,
@@ -134,6 +157,9 @@ void ngx_gcs_token_fetch_cancel(ngx_gcs_token_t *token);
 
 /* called at the end of every fetch that was begun, in ngx_gcs_token.c */
 void ngx_gcs_token_fetch_ended(ngx_gcs_token_t *token);
+
+/* whether this worker has been started only a short while ago */
+ngx_uint_t ngx_gcs_token_young(void);
 
 
 #endif /* _NGX_GCS_TOKEN_ZONE_H_INCLUDED_ */

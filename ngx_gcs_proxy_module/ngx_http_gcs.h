@@ -16,6 +16,7 @@
 #include "ngx_gcs_escape.h"
 #include "ngx_gcs_fetch.h"
 #include "ngx_gcs_object.h"
+#include "ngx_gcs_sign.h"
 #include "ngx_gcs_token.h"
 
 
@@ -38,10 +39,13 @@
 
 typedef struct {
     ngx_str_t                    name;
-    ngx_gcs_credentials_t        cred;
+    ngx_gcs_source_t             source;
     ngx_gcs_fetch_conf_t         fetch;
-    ngx_str_t                    scope;      /* as configured, or empty */
-    ngx_gcs_token_t             *token;      /* NULL: sends nothing */
+    ngx_str_t                    quota_project;
+    ngx_gcs_token_t             *token;      /* NULL: needs none */
+    ngx_gcs_sign_key_t           key;        /* derived from an HMAC key */
+    unsigned                     searched:1; /* for default credentials */
+    unsigned                     writes:1;   /* in some location */
 } ngx_http_gcs_identity_t;
 
 
@@ -87,10 +91,42 @@ typedef struct {
     ngx_array_t                  endpoints;  /* ngx_http_gcs_endpoint_t * */
     ngx_array_t                  locations;  /* ngx_http_gcs_loc_conf_t * */
     ngx_gcs_token_store_t        tokens;
+    ngx_gcs_aws_environment_t    aws;
 
     ngx_int_t                    slice_range;  /* variable's index */
+    unsigned                     aws_known:1;  /* the environment was read */
+    unsigned                     quota_projects:1;  /* some identity has one */
     unsigned                     enabled:1;  /* some location uses us */
 } ngx_http_gcs_main_conf_t;
+
+
+/* the block "gcs_credentials" while it is read */
+
+typedef struct {
+    ngx_http_gcs_main_conf_t    *gmcf;
+    ngx_http_gcs_identity_t     *identity;
+    ngx_uint_t                   application_default;
+    ngx_uint_t                   metadata_server;
+    ngx_str_t                    file;
+    ngx_str_t                    hmac_file;
+    ngx_str_t                    pool;
+    ngx_str_t                    provider;
+    ngx_str_t                    project_number;
+    ngx_str_t                    project_id;
+    ngx_str_t                    service_account;
+    ngx_str_t                    subject_token;
+    ngx_str_t                    subject_token_type;
+    ngx_str_t                    scope;
+    ngx_str_t                    universe_domain;
+    ngx_str_t                    quota_project;
+    ngx_str_t                    token_endpoint;
+    ngx_str_t                    sts_endpoint;
+    ngx_str_t                    iam_endpoint;
+    time_t                       token_lifetime;
+    ngx_msec_t                   timeout;
+    ngx_str_t                    trusted_certificate;
+    ngx_str_t                    proxy;
+} ngx_http_gcs_block_t;
 
 
 /* of an upstream: what our wrapper around its balancer calls */
@@ -274,11 +310,53 @@ char *ngx_http_gcs_user_project(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
 
-/* ngx_http_gcs_identity.c */
+/* ngx_http_gcs_credentials.c */
 
 /* the handler of "gcs_credentials NAME { ... }" */
 char *ngx_http_gcs_credentials(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+
+
+/* ngx_http_gcs_block.c */
+
+/* the directives inside of the block; conf is an ngx_http_gcs_block_t */
+extern ngx_command_t  ngx_http_gcs_credentials_commands[];
+
+
+/* ngx_http_gcs_federation.c */
+
+/* what the block says of a subject token, if anything, goes into the preset */
+char *ngx_http_gcs_subject(ngx_conf_t *cf, ngx_http_gcs_block_t *block);
+
+/* the handler of "subject_token_header" */
+char *ngx_http_gcs_subject_header(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+/* makes the preset of a federation by directives alone */
+char *ngx_http_gcs_federation(ngx_conf_t *cf, ngx_http_gcs_block_t *block);
+
+/* whether it may be the e-mail address of an account */
+ngx_uint_t ngx_http_gcs_email_valid(ngx_str_t *email);
+
+
+/* ngx_http_gcs_environment.c */
+
+/*
+ * Looks for application default credentials: sets source->file, or makes the
+ * preset one of the metadata server.
+ */
+char *ngx_http_gcs_environment_default(ngx_conf_t *cf,
+    ngx_gcs_source_t *source);
+
+/* the metadata server's host, empty if the environment names none */
+char *ngx_http_gcs_environment_metadata(ngx_conf_t *cf, ngx_str_t *host);
+
+/* what AWS's clients would find; read once.  NULL: a fault has been logged */
+ngx_gcs_aws_environment_t *ngx_http_gcs_environment_aws(ngx_conf_t *cf,
+    ngx_http_gcs_main_conf_t *gmcf);
+
+
+/* ngx_http_gcs_identity.c */
 
 /* the identity of that name, declared or built in, or NULL */
 ngx_http_gcs_identity_t *ngx_http_gcs_identity(ngx_http_gcs_main_conf_t *gmcf,
@@ -286,6 +364,29 @@ ngx_http_gcs_identity_t *ngx_http_gcs_identity(ngx_http_gcs_main_conf_t *gmcf,
 
 /* adds the built-in identities; before any other is declared */
 ngx_int_t ngx_http_gcs_identity_init(ngx_conf_t *cf,
+    ngx_http_gcs_main_conf_t *gmcf);
+
+/* an identity without a source; the caller adds it to the others */
+ngx_http_gcs_identity_t *ngx_http_gcs_identity_create(ngx_conf_t *cf,
+    ngx_http_gcs_main_conf_t *gmcf, ngx_str_t *name);
+
+/*
+ * The identity "default", made when it is needed for the first time: the
+ * application default credentials.  NULL: the fault has been logged.
+ */
+ngx_http_gcs_identity_t *ngx_http_gcs_identity_default(ngx_conf_t *cf,
+    ngx_http_gcs_main_conf_t *gmcf);
+
+/* finds application default credentials for the identity, and loads them */
+char *ngx_http_gcs_identity_search(ngx_conf_t *cf,
+    ngx_http_gcs_main_conf_t *gmcf, ngx_http_gcs_identity_t *identity);
+
+/* loads the source, whose file and preset are set */
+char *ngx_http_gcs_identity_load(ngx_conf_t *cf,
+    ngx_http_gcs_main_conf_t *gmcf, ngx_http_gcs_identity_t *identity);
+
+/* tells what the search for application default credentials has found */
+void ngx_http_gcs_identity_notice(ngx_log_t *log,
     ngx_http_gcs_main_conf_t *gmcf);
 
 /* gives every identity its token, when all locations are known */

@@ -157,27 +157,34 @@ ngx_http_gcs_merge_identity(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf,
     ngx_http_gcs_main_conf_t   *gmcf;
     ngx_http_gcs_identity_t   **identity;
 
+    static ngx_str_t  name = ngx_string("default");
+
     gmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_gcs_proxy_module);
 
     if (conf->passing || conf->waiting) {
         gmcf->enabled = 1;
     }
 
-    if (conf->auth == NULL) {
-
-        if (conf->passing) {
-            return ngx_http_gcs_conf_error(cf, conf,
-                       "no \"gcs_auth\" is in effect for \"gcs_pass\" in "
-                       "location \"%V\": name a \"gcs_credentials\" block, "
-                       "or \"anonymous\" for a public bucket; application "
-                       "default credentials are not supported yet",
-                       &clcf->name);
-        }
-
+    if (conf->auth == NULL && !conf->passing) {
         return NGX_CONF_OK;
     }
 
-    if (conf->auth->lengths == NULL) {
+    if (conf->auth == NULL
+        || (conf->auth->lengths == NULL
+            && conf->auth->value.len == name.len
+            && ngx_strncmp(conf->auth->value.data, name.data, name.len) == 0))
+    {
+        conf->identity = ngx_http_gcs_identity_default(cf, gmcf);
+
+        if (conf->identity == NULL) {
+            return ngx_http_gcs_conf_error(cf, conf,
+                       "location \"%V\" has no \"gcs_auth\" other than "
+                       "\"default\", which failed: name a "
+                       "\"gcs_credentials\" block, or \"anonymous\" for a "
+                       "public bucket", &clcf->name);
+        }
+
+    } else if (conf->auth->lengths == NULL) {
         conf->identity = ngx_http_gcs_identity(gmcf, &conf->auth->value);
 
         if (conf->identity == NULL) {
@@ -192,15 +199,11 @@ ngx_http_gcs_merge_identity(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf,
         return NGX_CONF_OK;
     }
 
-    /* least privilege: only who is asked to write gets the wider scope */
-
     identity = gmcf->identities.elts;
 
     for (i = 0; i < gmcf->identities.nelts; i++) {
-        if ((conf->identity == NULL || conf->identity == identity[i])
-            && identity[i]->scope.len == 0)
-        {
-            ngx_str_set(&identity[i]->cred.scope, NGX_GCS_SCOPE_WRITE);
+        if (conf->identity == NULL || conf->identity == identity[i]) {
+            identity[i]->writes = 1;
         }
     }
 

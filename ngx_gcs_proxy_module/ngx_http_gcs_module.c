@@ -348,6 +348,8 @@ ngx_http_gcs_init_module(ngx_cycle_t *cycle)
         return NGX_OK;
     }
 
+    ngx_http_gcs_identity_notice(cycle->log, gmcf);
+
     location = gmcf->locations.elts;
 
     for (i = 0; i < gmcf->locations.nelts; i++) {

@@ -396,7 +396,7 @@ ngx_int_t
 ngx_http_gcs_token_failed(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
     ngx_int_t rc)
 {
-    ngx_str_t                *reason;
+    ngx_str_t                 word, *reason;
     ngx_http_gcs_loc_conf_t  *glcf;
 
     if (rc == NGX_AGAIN) {
@@ -411,9 +411,16 @@ ngx_http_gcs_token_failed(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
         return NGX_HTTP_GATEWAY_TIME_OUT;
     }
 
+    reason = ngx_gcs_token_error(ctx->identity->token, &word);
+
+    /* the worker's copy of the word changes with the next failure */
+
     ngx_str_set(&ctx->error, "token_unavailable");
 
-    reason = ngx_gcs_token_error(ctx->identity->token);
+    if (word.len) {
+        ctx->error.data = ngx_pstrdup(r->pool, &word);
+        ctx->error.len = ctx->error.data ? word.len : 0;
+    }
 
     ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                   "no token of gcs credentials \"%V\": %V",

@@ -30,7 +30,8 @@ FUZZ_SECONDS = int(os.environ.get("GCS_FUZZ_SECONDS", "5"))
 # a large one may be split: ngx_gcs_NAME.c, ngx_gcs_NAME_PART.c
 PURE = [
     source
-    for name in ("escape", "object", "crypto", "credentials", "jwt", "grant")
+    for name in ("escape", "object", "crypto", "credentials", "jwt", "grant",
+                 "sign", "aws")
     for source in sorted(MODULE.glob(f"ngx_gcs_{name}*.c"))
 ]
 SUPPORT = [UNIT / "shim.c", UNIT / "support.c"]

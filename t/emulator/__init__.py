@@ -9,7 +9,8 @@
 """
 
 from .client import Emulator, EmulatorError, Key, signing_key
+from .identities import ProviderInfo, ec_key
 from .objects import content, crc32c
 
-__all__ = ["Emulator", "EmulatorError", "Key", "content", "crc32c",
-           "signing_key"]
+__all__ = ["Emulator", "EmulatorError", "Key", "ProviderInfo", "content",
+           "crc32c", "ec_key", "signing_key"]

@@ -15,13 +15,14 @@ import subprocess
 import sys
 import threading
 import uuid
-from dataclasses import dataclass
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from .control import decode, encode
+from .credential_files import CredentialFiles
+from .identities import Key
 
 _PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _READ_ONLY = "https://www.googleapis.com/auth/devstorage.read_only"
@@ -29,13 +30,6 @@ _READ_ONLY = "https://www.googleapis.com/auth/devstorage.read_only"
 
 class EmulatorError(Exception):
     """The emulator did not start, or refused a control call."""
-
-
-@dataclass(frozen=True)
-class Key:
-    id: str
-    private_pem: str
-    public_pem: str
 
 
 @functools.lru_cache(maxsize=None)
@@ -55,8 +49,11 @@ def _name(name: str | bytes) -> bytes:
     return name.encode() if isinstance(name, str) else name
 
 
-class Emulator:
-    """Starts with start() or as a context manager; stop() ends it."""
+class Emulator(CredentialFiles):
+    """Starts with start() or as a context manager; stop() ends it.
+
+    identities.py and credential_files.py hold what is about identities.
+    """
 
     def __init__(self, tls: bool = False, *, port: int = 0,
                  tls_port: int = 0, state_dir: str | None = None,

@@ -12,6 +12,7 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, Callable
 
 from .accounts import permissions_of
+from .control_identity import IdentityControl
 from .objects import Bucket, Data, GeneratedData, Object
 from .wire import Request, Response
 
@@ -39,7 +40,7 @@ def decode(value: Any) -> Any:
     return value
 
 
-class Control:
+class Control(IdentityControl):
 
     def __init__(self, app: "App"):
         self.app = app
@@ -125,8 +126,14 @@ class Control:
             account.grants[bucket] = permissions_of(roles)
 
     def do_grant(self, email: str, bucket: str, roles: list[str]) -> None:
-        """Replaces what the account may do with the bucket."""
-        account = self.app.accounts.by_email[email]
+        """Replaces what the account may do with the bucket.
+
+        A federated principal, or a set of them, is granted to by its name.
+        """
+        accounts = self.app.accounts
+        account = accounts.get_or_create(email) \
+            if email.startswith("principal") or email == "allUsers" \
+            else accounts.by_email[email]
         account.grants[bucket] = permissions_of(roles)
 
     def do_remove_account(self, email: str) -> None:

@@ -9,13 +9,14 @@ import re
 import secrets
 import time
 from typing import Any
-from urllib.parse import parse_qsl
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from .accounts import KNOWN_SCOPES
+from .forms import (Refusal, answer, check_fields, lifetime_of, read_form,
+                    token_answer)
 from .service import Context, Service
 from .wire import Response
 
@@ -27,30 +28,6 @@ _SHORT_LIVED = ("Invalid JWT: Token must be a short-lived token (60 minutes) "
                 "and in a reasonable timeframe. Check your iat and exp values "
                 "in the JWT claim.")
 _SKEW = 300
-
-
-class Refusal(Exception):
-
-    def __init__(self, error: str, description: str, status: int = 400):
-        super().__init__(description)
-        self.error = error
-        self.description = description
-        self.status = status
-
-
-def answer(status: int, members: dict[str, Any]) -> Response:
-    return Response(
-        status,
-        [("Expires", "Mon, 01 Jan 1990 00:00:00 GMT"),
-         ("Date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())),
-         ("Cache-Control", "no-cache, no-store, max-age=0, must-revalidate"),
-         ("Pragma", "no-cache"),
-         ("Content-Type", "application/json; charset=utf-8"),
-         ("Vary", "Origin"), ("Vary", "X-Origin"), ("Vary", "Referer"),
-         ("Server", "scaffolding on HTTPServer2"),
-         ("X-XSS-Protection", "0"), ("X-Frame-Options", "SAMEORIGIN"),
-         ("X-Content-Type-Options", "nosniff")],
-        json.dumps(members).encode(), chunked=True)
 
 
 def _decode(part: str) -> bytes:
@@ -93,44 +70,38 @@ class TokenService(Service):
         try:
             return self._exchange(context)
         except Refusal as refusal:
-            context.record["credential"] = "refused: " + refusal.description
-            return answer(refusal.status,
-                          {"error": refusal.error,
-                           "error_description": refusal.description})
+            return refusal.response(context)
 
     def _exchange(self, context: Context) -> Response:
-        request = context.request
-        content_type = (request.get("content-type") or "").lower()
-        if content_type.partition(";")[0].strip() != \
-                "application/x-www-form-urlencoded":
-            raise Refusal("invalid_request",
-                          "Missing required parameter: grant_type")
-
-        try:
-            pairs = parse_qsl(request.body.decode("ascii"), True,
-                              strict_parsing=True, errors="strict")
-        except (UnicodeDecodeError, ValueError):
-            raise Refusal("invalid_request", "Bad Request") from None
-
-        form = dict(pairs)
-        if len(form) != len(pairs):
-            raise Refusal("invalid_request",
-                          "Parameter specified multiple times")
+        form = read_form(context)
+        if form.get("grant_type") == "refresh_token":
+            return self._refresh(context, form)
 
         if form.get("grant_type") != GRANT:
             raise Refusal("unsupported_grant_type",
                           "Invalid grant_type: "
                           + form.get("grant_type", ""))
 
-        if set(form) != {"grant_type", "assertion"}:
-            context.violate("unexpected token request parameters: "
-                            + " ".join(sorted(form)))
-
-        if "assertion" not in form:
-            raise Refusal("invalid_request",
-                          "Missing required parameter: assertion")
-
+        check_fields(context, form, {"grant_type", "assertion"})
         return self._grant(context, form["assertion"])
+
+    @staticmethod
+    def _refresh(context: Context, form: dict[str, str]) -> Response:
+        """A person's login: authorized_user."""
+        check_fields(context, form, {"grant_type", "client_id",
+                                     "client_secret", "refresh_token"},
+                     frozenset(["scope", "rapt"]))
+        if context.request.get("authorization") is not None:
+            context.violate("authorization with a refresh token")
+
+        token, rotated = context.app.refresh_tokens.use(
+            context, form, form["client_id"], form["client_secret"])
+        members = {"access_token": token.value, "expires_in": 0,
+                   "scope": " ".join(sorted(token.scopes)),
+                   "token_type": "Bearer", "id_token": _id_token()}
+        if rotated is not None:
+            members["refresh_token"] = rotated
+        return token_answer(context, members, lifetime_of(context))
 
     def _grant(self, context: Context, assertion: str) -> Response:
         parts = assertion.split(".")
@@ -204,23 +175,11 @@ class TokenService(Service):
 
     @staticmethod
     def _issue(context: Context, email: str, scopes: list[str]) -> Response:
-        config, fault = context.app.config, context.fault
-        lifetime = config.token_lifetime
-        if fault is not None and fault.token_lifetime is not None:
-            lifetime = fault.token_lifetime
-
-        told = config.token_expires_in
+        lifetime = lifetime_of(context)
         token = context.app.accounts.mint(email, scopes, lifetime)
-        members = {"access_token": token.value,
-                   "expires_in": int(lifetime) if told is None else told,
+        members = {"access_token": token.value, "expires_in": 0,
                    "token_type": "Bearer"}
-
-        if fault is not None and fault.token:
-            members.update(fault.token)
-            members = {k: v for k, v in members.items() if v is not None}
-
-        context.record["credential"] = "ok"
-        return answer(200, members)
+        return token_answer(context, members, lifetime)
 
 
 def _id_token() -> str:

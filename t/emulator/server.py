@@ -13,20 +13,32 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .accounts import Accounts
+from .aws_services import (AwsSecurityTokens, ContainerCredentials,
+                           InstanceMetadata)
+from .aws_state import Aws
 from .control import Control
 from .delivery import Connection, deliver
 from .errors import front_end
 from .faults import Faults
+from .federation import Provider
+from .iam import AllowedLocations, IamCredentials
+from .metadata import Metadata, MetadataState
 from .oauth import GOOGLE_AUDIENCE, TokenService
 from .objects import Store
+from .refresh_tokens import RefreshTokens
 from .service import Context, Service
 from .storage_json import Session, StorageJson
 from .storage_xml import StorageXml
+from .sts import SecurityTokens
+from .subjects import Subject, SubjectTokens
 from .wire import (ConnectionGone, Incomplete, MAX_HEAD, Malformed, Reader,
                    Request, Response)
 
 # Asked in this order; the XML API takes whatever path is left.
-SERVICES: tuple[Service, ...] = (TokenService(), StorageJson(), StorageXml())
+SERVICES: tuple[Service, ...] = (
+    TokenService(), SecurityTokens(), IamCredentials(), AllowedLocations(),
+    Metadata(), InstanceMetadata(), ContainerCredentials(),
+    AwsSecurityTokens(), SubjectTokens(), StorageJson(), StorageXml())
 
 LOCAL_HOSTS = frozenset(["127.0.0.1", "localhost"])
 
@@ -44,6 +56,8 @@ class Config:
     token_lifetime: float = 3599           # what tokens live
     token_expires_in: int | None = None    # what is said; None: the same
     token_audiences: list[str] = field(default_factory=list)
+    sts_size: int = 2048                   # of federated tokens, roughly
+    iam_unknown_account: int = 404         # or 403, as IAM sometimes says
     if_range: str = "honoured"             # or "ignored"
     strict: bool = True                    # refuse what is a violation
     hosts: list[str] = field(default_factory=list)
@@ -72,6 +86,12 @@ class App:
             setattr(self.config, name, list(getattr(self.initial, name)))
         self.store = Store()
         self.accounts = Accounts()
+        self.refresh_tokens = RefreshTokens()
+        self.metadata = MetadataState()
+        self.providers: dict[str, Provider] = {}
+        self.sts_clients: dict[str, str] = {}    # of workforce pools
+        self.aws = Aws()
+        self.subjects: dict[str, Subject] = {}
         self.faults = Faults()
         self.sessions: dict[str, Session] = {}   # resumable uploads
         self.records: list[dict[str, Any]] = []
@@ -231,7 +251,8 @@ class App:
                 record["credential"] = "not checked"
                 return context.fault.own_response()
 
-        if record["violations"] and self.config.strict:
+        if record["violations"] and self.config.strict \
+                and not service.refuses_headers:
             return front_end(400, "Your client has issued a malformed or "
                              "illegal request.")
 

@@ -35,6 +35,7 @@ class Context:
 class Service:
     kind = ""
     hosts: frozenset[str] = frozenset()    # Google's names that it answers to
+    refuses_headers = False                # has its own word for bad headers
 
     def knows_host(self, host: str) -> bool:
         return host in self.hosts

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from .accounts import READ_SCOPES, WRITE_SCOPES
+from .accounts import Account, READ_SCOPES, WRITE_SCOPES
 from .errors import (StorageError, access_denied, no_such_key, REALM,
                      unauthenticated)
 from .objects import Bucket, Object
@@ -24,6 +24,7 @@ _WRITING = ("storage.objects.create", "storage.objects.delete",
 class Caller:
     email: str | None                      # None: anonymous
     scopes: frozenset[str] | None = None   # None: not limited by scopes
+    holders: list[Account] = field(default_factory=list)   # of grants
 
     def has_scope(self, permission: str) -> bool:
         wanted = WRITE_SCOPES if permission in _WRITING else READ_SCOPES
@@ -50,11 +51,13 @@ def _bearer(context: Context) -> Caller | None:
     if token.state != "valid":
         raise unauthenticated()
 
-    if token.email not in context.app.accounts.by_email:
+    if not token.federated \
+            and token.email not in context.app.accounts.by_email:
         record["credential"] = "account removed"
         raise unauthenticated()
 
-    return Caller(token.email, token.scopes)
+    return Caller(token.email, token.scopes,
+                  context.app.accounts.holders(token))
 
 
 CREDENTIALS = (_bearer,)
@@ -93,9 +96,8 @@ def check_user_project(context: Context, caller: Caller,
                            message="User project specified in the request "
                            "is invalid.")
 
-    account = context.app.accounts.by_email.get(caller.email or "")
-    if account is None or (account.projects is not None
-                           and project not in account.projects):
+    if not any(holder.projects is None or project in holder.projects
+               for holder in caller.holders):
         who = caller.email or "Anonymous caller"
         raise StorageError(
             403, "UserProjectAccessDenied",
@@ -112,8 +114,8 @@ def permitted(context: Context, caller: Caller, permission: str,
             and item.public:
         return True
 
-    account = context.app.accounts.by_email.get(caller.email or "")
-    return account is not None and account.may(permission, bucket.name)
+    return any(holder.may(permission, bucket.name)
+               for holder in caller.holders)
 
 
 def require(context: Context, caller: Caller, permission: str,

@@ -251,6 +251,38 @@ ngx_encode_base64url(ngx_str_t *dst, ngx_str_t *src)
 }
 
 
+u_char *
+ngx_hex_dump(u_char *dst, u_char *src, size_t len)
+{
+    static char  hex[] = "0123456789abcdef";
+
+    while (len--) {
+        *dst++ = hex[*src >> 4];
+        *dst++ = hex[*src++ & 0xf];
+    }
+
+    return dst;
+}
+
+
+/* with a month from 1 and the whole year, as nginx has it */
+
+void
+ngx_gmtime(time_t t, ngx_tm_t *tp)
+{
+    /* from 1970 to the end of 9999 */
+
+    t = ngx_min(ngx_max(t, 0), (time_t) 253402300799);
+
+    if (gmtime_r(&t, tp) == NULL) {
+        abort();
+    }
+
+    tp->ngx_tm_mon++;
+    tp->ngx_tm_year += 1900;
+}
+
+
 /* only the conversions that the pure files use */
 
 u_char *
