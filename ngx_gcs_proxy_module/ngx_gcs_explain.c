@@ -120,6 +120,19 @@ static ngx_gcs_explain_t  ngx_gcs_explain_rows[] = {
       "more than 1h needs the organization policy constraints/iam.allow"
       "ServiceAccountCredentialLifetimeExtension" },
 
+    { NGX_GCS_EXPLAIN_METADATA, NGX_GCS_EXPLAIN_UNANSWERED, NULL, NULL,
+      "no_credentials",
+      "this is not Google Cloud, or a network policy is in the way; for "
+      "default credentials elsewhere set GOOGLE_APPLICATION_CREDENTIALS" },
+
+    { NGX_GCS_EXPLAIN_SUBJECT, NGX_GCS_EXPLAIN_UNANSWERED, NULL, NULL,
+      "invalid_subject_token",
+      "the subject token cannot be read" },
+
+    { NGX_GCS_EXPLAIN_SUBJECT, 0, NULL, NULL,
+      "invalid_subject_token",
+      "the subject token is not to be had there" },
+
     { NGX_GCS_EXPLAIN_METADATA, 404, NULL, NULL,
       "no_service_account",
       "no service account is attached to this machine or pod" },
@@ -150,6 +163,14 @@ static ngx_gcs_explain_t  ngx_gcs_explain_rows[] = {
       429, NULL, NULL,
       "quota_exceeded",
       "too many requests in this project; it is tried again" },
+
+    { NGX_GCS_EXPLAIN_STORAGE, 403, "SignatureDoesNotMatch", NULL,
+      NULL,
+      "the secret is not that of the HMAC key's access ID" },
+
+    { NGX_GCS_EXPLAIN_STORAGE, 403, "RequestTimeTooSkewed", NULL,
+      NULL,
+      "the clock of this machine is wrong; synchronize it" },
 
     { NGX_GCS_EXPLAIN_STORAGE, 403, NULL, "storage.objects.get",
       NULL,

@@ -22,6 +22,10 @@
 #define NGX_GCS_EXPLAIN_STORAGE   0x40
 
 
+/* a status of HTTP that there is not */
+#define NGX_GCS_EXPLAIN_UNANSWERED  1
+
+
 /* what a refusal means for the one who has to do something about it */
 
 typedef struct {

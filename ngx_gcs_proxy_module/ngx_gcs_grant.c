@@ -14,8 +14,6 @@
 
 
 static void ngx_gcs_grant_wipe(void *data);
-static ngx_int_t ngx_gcs_grant_unanswered(ngx_gcs_grant_t *grant,
-    ngx_gcs_response_t *res);
 
 
 ngx_gcs_grant_t *
@@ -115,21 +113,31 @@ ngx_gcs_grant_response(ngx_gcs_grant_t *grant, ngx_gcs_response_t *res)
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_gcs_grant_unanswered(ngx_gcs_grant_t *grant, ngx_gcs_response_t *res)
 {
-    u_char  *p;
+    u_char             *p, *last;
+    ngx_gcs_explain_t  *explain;
 
     p = ngx_pnalloc(grant->pool, NGX_GCS_GRANT_ERROR_MAX);
     if (p == NULL) {
         return ngx_gcs_grant_failed(grant, NGX_ERROR, "no memory");
     }
 
+    last = p + NGX_GCS_GRANT_ERROR_MAX;
+
     grant->error.data = p;
 
-    grant->error.len = ngx_slprintf(p, p + NGX_GCS_GRANT_ERROR_MAX, "%s: %V",
-                                    grant->step->name, &res->body)
-                       - p;
+    p = ngx_slprintf(p, last, "%s: %V", grant->step->name, &res->body);
+
+    explain = ngx_gcs_explain(grant->step->where, NGX_GCS_EXPLAIN_UNANSWERED,
+                              NULL, NULL);
+    if (explain) {
+        grant->word = explain->word;
+        p = ngx_slprintf(p, last, "; %s", explain->remedy);
+    }
+
+    grant->error.len = p - grant->error.data;
 
     return NGX_BUSY;
 }

@@ -48,6 +48,29 @@ extern ngx_gcs_grant_step_t  ngx_gcs_grant_iam;
 ngx_gcs_grant_step_t *ngx_gcs_grant_subject_first(ngx_gcs_grant_t *grant);
 ngx_gcs_grant_step_t *ngx_gcs_grant_aws_first(ngx_gcs_grant_t *grant);
 
+/* steps to the keys of a pod or a task on AWS */
+extern ngx_gcs_grant_step_t  ngx_gcs_grant_identity;
+extern ngx_gcs_grant_step_t  ngx_gcs_grant_assume;
+extern ngx_gcs_grant_step_t  ngx_gcs_grant_agent_token;
+extern ngx_gcs_grant_step_t  ngx_gcs_grant_agent;
+
+/* milliseconds: an agent on this machine answers at once */
+#define NGX_GCS_GRANT_AWS_TIMEOUT  5000
+
+/* on to what of AWS is not known yet */
+ngx_int_t ngx_gcs_grant_aws_next(ngx_gcs_grant_t *grant);
+
+/*
+ * The result rc of reading AWS's keys: on to what is next, or fails with err,
+ * a constant text.
+ */
+ngx_int_t ngx_gcs_grant_aws_keys(ngx_gcs_grant_t *grant, ngx_int_t rc,
+    char *err);
+
+/* the answer of a step that asks for keys in JSON */
+ngx_int_t ngx_gcs_grant_keys_response(ngx_gcs_grant_t *grant,
+    ngx_gcs_response_t *res);
+
 /* a subject token is there: on to the exchange */
 ngx_int_t ngx_gcs_grant_exchange(ngx_gcs_grant_t *grant);
 
@@ -69,6 +92,10 @@ time_t ngx_gcs_grant_lifetime(json_t *value);
 
 /* the answer of an API that has refused: always fails */
 ngx_int_t ngx_gcs_grant_refused(ngx_gcs_grant_t *grant,
+    ngx_gcs_response_t *res);
+
+/* there was no answer: fails with the reason, which res->body is then */
+ngx_int_t ngx_gcs_grant_unanswered(ngx_gcs_grant_t *grant,
     ngx_gcs_response_t *res);
 
 /*

@@ -12,269 +12,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "ngx_gcs_credentials.h"
-#include "ngx_gcs_escape.h"
-#include "ngx_gcs_fetch.h"
-#include "ngx_gcs_object.h"
-#include "ngx_gcs_sign.h"
-#include "ngx_gcs_token.h"
-
-
-#if !(NGX_HTTP_SSL)
-#error "ngx_gcs_proxy_module needs nginx built with http_ssl_module"
-#endif
-
-#if !(NGX_HTTP_CACHE)
-#error "ngx_gcs_proxy_module needs nginx built with the HTTP cache"
-#endif
-
-
-#define NGX_HTTP_GCS_VERSION  "0.1.0"
-
-#define NGX_HTTP_GCS_READ   (NGX_HTTP_GET|NGX_HTTP_HEAD)
-#define NGX_HTTP_GCS_WRITE  (NGX_HTTP_PUT|NGX_HTTP_DELETE)
-
-
-/* who asks: a credential, or nobody in particular */
-
-typedef struct {
-    ngx_str_t                    name;
-    ngx_gcs_source_t             source;
-    ngx_gcs_fetch_conf_t         fetch;
-    ngx_str_t                    quota_project;
-    ngx_gcs_token_t             *token;      /* NULL: needs none */
-    ngx_gcs_sign_key_t           key;        /* derived from an HMAC key */
-    unsigned                     searched:1; /* for default credentials */
-    unsigned                     writes:1;   /* in some location */
-} ngx_http_gcs_identity_t;
-
-
-/* "gcs_endpoint", as written */
-
-typedef struct {
-    ngx_str_t                    name;       /* a host or an upstream */
-    ngx_str_t                    host;       /* of "Host"; with the port */
-    ngx_str_t                    sni;        /* the same without it */
-    ngx_str_t                   *file;       /* where it is written */
-    ngx_uint_t                   line;
-    in_port_t                    port;       /* 0: not written */
-    unsigned                     tls:1;
-} ngx_http_gcs_address_t;
-
-
-/*
- * An endpoint in use: one for each (address, verification, CA file, number of
- * connections kept), so that locations share connections and TLS sessions
- * exactly when they would trust each other's.
- */
-
-typedef struct {
-    ngx_http_gcs_address_t       address;
-    ngx_flag_t                   verify;
-    ngx_str_t                    ca;
-    ngx_uint_t                   keepalive;
-
-    ngx_str_t                    upstream;   /* the name of the upstream */
-    ngx_ssl_t                   *ssl;
-} ngx_http_gcs_endpoint_t;
-
-
-typedef struct {
-    ngx_str_t                    name;       /* "x-goog-..." */
-    ngx_http_complex_value_t     value;
-    ngx_str_t                    source;     /* the value as written */
-} ngx_http_gcs_header_t;
-
-
-typedef struct {
-    ngx_array_t                  identities; /* ngx_http_gcs_identity_t * */
-    ngx_array_t                  endpoints;  /* ngx_http_gcs_endpoint_t * */
-    ngx_array_t                  locations;  /* ngx_http_gcs_loc_conf_t * */
-    ngx_gcs_token_store_t        tokens;
-    ngx_gcs_aws_environment_t    aws;
-
-    ngx_int_t                    slice_range;  /* variable's index */
-    unsigned                     aws_known:1;  /* the environment was read */
-    unsigned                     quota_projects:1;  /* some identity has one */
-    unsigned                     enabled:1;  /* some location uses us */
-} ngx_http_gcs_main_conf_t;
-
-
-/* the block "gcs_credentials" while it is read */
-
-typedef struct {
-    ngx_http_gcs_main_conf_t    *gmcf;
-    ngx_http_gcs_identity_t     *identity;
-    ngx_uint_t                   application_default;
-    ngx_uint_t                   metadata_server;
-    ngx_str_t                    file;
-    ngx_str_t                    hmac_file;
-    ngx_str_t                    pool;
-    ngx_str_t                    provider;
-    ngx_str_t                    project_number;
-    ngx_str_t                    project_id;
-    ngx_str_t                    service_account;
-    ngx_str_t                    subject_token;
-    ngx_str_t                    subject_token_type;
-    ngx_str_t                    scope;
-    ngx_str_t                    universe_domain;
-    ngx_str_t                    quota_project;
-    ngx_str_t                    token_endpoint;
-    ngx_str_t                    sts_endpoint;
-    ngx_str_t                    iam_endpoint;
-    time_t                       token_lifetime;
-    ngx_msec_t                   timeout;
-    ngx_str_t                    trusted_certificate;
-    ngx_str_t                    proxy;
-} ngx_http_gcs_block_t;
-
-
-/* of an upstream: what our wrapper around its balancer calls */
-
-typedef struct {
-    ngx_http_upstream_init_pt        original_init_upstream;
-    ngx_http_upstream_init_peer_pt   original_init_peer;
-    ngx_http_gcs_endpoint_t         *endpoint;   /* the last that uses it */
-} ngx_http_gcs_srv_conf_t;
-
-
-typedef struct ngx_http_gcs_loc_conf_s  ngx_http_gcs_loc_conf_t;
-
-struct ngx_http_gcs_loc_conf_s {
-    /* "gcs_pass": a value with variables, or a bucket and a prefix */
-    ngx_http_complex_value_t    *pass;
-    ngx_gcs_object_t             target;
-    ngx_str_t                    location;   /* what it replaces of a URI */
-    ngx_str_t                   *file;       /* where it is written */
-    ngx_uint_t                   line;
-    ngx_str_t                    name;       /* of the location, as written */
-
-    ngx_http_complex_value_t    *object;     /* "gcs_object" */
-
-    ngx_http_complex_value_t    *auth;
-    ngx_http_gcs_identity_t     *identity;   /* NULL: auth has variables */
-
-    ngx_http_gcs_address_t      *address;
-    ngx_flag_t                   ssl_verify;
-    ngx_str_t                    ssl_trusted_certificate;
-    ngx_uint_t                   keepalive;
-
-    ngx_uint_t                   methods;    /* as configured */
-    ngx_uint_t                   allowed;    /* bits NGX_HTTP_GET, ... only */
-    ngx_str_t                    allow;      /* the same as a header value */
-    ngx_array_t                 *buckets;    /* of ngx_gcs_object_t */
-
-    ngx_http_complex_value_t    *user_project;
-    ngx_str_t                    user_project_source;
-    ngx_array_t                 *headers;    /* of ngx_http_gcs_header_t */
-
-    ngx_msec_t                   token_timeout;
-    ngx_flag_t                   nosniff;
-    ngx_flag_t                   sandbox;
-
-    /* the stock proxy of this location */
-    ngx_http_upstream_conf_t    *proxy;
-    void                       **loc_conf;   /* of all modules, here */
-    ngx_http_gcs_loc_conf_t     *parent;
-    ngx_http_handler_pt          proxy_handler;
-    ngx_http_handler_pt          enclosing;  /* ... of an outer gcs_pass */
-    ngx_http_gcs_endpoint_t     *endpoint;
-    ngx_str_t                    cache_key;  /* the user's, as written */
-
-    unsigned                     http2:1;    /* to the upstream */
-    unsigned                     gunzip:1;   /* nginx decompresses here */
-    unsigned                     sliced:1;   /* "slice" is in effect */
-    unsigned                     passing:1;  /* gcs_pass is in effect */
-    unsigned                     waiting:1;  /* variables: wait for a token */
-};
-
-
-/* where a request to GCS stands, for the wrapper around the upstream */
-
-typedef enum {
-    NGX_HTTP_GCS_HEADER = 0,      /* reading the response header */
-    NGX_HTTP_GCS_BODY,            /* reading the body of an error */
-    NGX_HTTP_GCS_HOLD,            /* waiting for a token or a timer */
-    NGX_HTTP_GCS_RESUME           /* the wait is over */
-} ngx_http_gcs_step_e;
-
-
-typedef struct {
-    ngx_http_request_t          *request;
-    ngx_http_gcs_identity_t     *identity;
-
-    ngx_gcs_object_t             object;
-    ngx_str_t                    uri;        /* escaped "/bucket/object" */
-    ngx_str_t                    error;      /* "$gcs_error" */
-    ngx_str_t                    details;    /* the same in words */
-
-    ngx_gcs_token_waiter_t       waiter;
-    ngx_uint_t                   generation; /* of the token sent */
-
-    /* what stood in r->headers_out before the proxy ran */
-    ngx_list_part_t             *part;
-    ngx_uint_t                   nelts;
-
-    /* the wrapper around the upstream */
-    ngx_http_gcs_step_e          step;
-    ngx_uint_t                   status;     /* of GCS */
-    ngx_uint_t                   result;     /* of the wait: 0 is retry */
-    ngx_uint_t                   attempts;
-    ngx_uint_t                   attempt;    /* index of the one retried */
-    ngx_http_upstream_conf_t    *conf;       /* the real one, in a retry */
-    ngx_event_t                  timer;
-    ngx_recv_pt                  recv;
-    void                       **loc_conf;
-    ngx_table_elt_t             *header;     /* added for an error */
-
-    ngx_http_upstream_srv_conf_t     *us;
-    void                             *peer_data;
-    ngx_event_get_peer_pt             get;
-    ngx_event_free_peer_pt            free;
-    ngx_event_set_peer_session_pt     set_session;
-    ngx_event_save_peer_session_pt    save_session;
-
-    ngx_int_t                  (*process_header)(ngx_http_request_t *r);
-    ngx_int_t                  (*reinit_request)(ngx_http_request_t *r);
-    void                       (*finalize_request)(ngx_http_request_t *r,
-                                                   ngx_int_t rc);
-
-    unsigned                     addressed:1;
-    unsigned                     settled:1;  /* no rewrite can follow */
-    unsigned                     quiet:1;    /* a variable asks */
-    unsigned                     passed:1;   /* the proxy has been run */
-    unsigned                     pending:1;  /* sent without a token */
-    unsigned                     retry:1;
-    unsigned                     rewind:1;   /* the balancer, for it */
-    unsigned                     cacheable:1;
-    unsigned                     reauthorized:1;
-    unsigned                     ranged:1;   /* the client's Range was sent */
-    unsigned                     no_range:1; /* ... must not be sent again */
-    unsigned                     gzip:1;     /* the client takes gzip */
-    unsigned                     gzip_known:1;
-} ngx_http_gcs_ctx_t;
-
-
-/* what an unset value of a directive looks like, by its slot */
-
-typedef enum {
-    NGX_HTTP_GCS_UNSET_PTR = 0,
-    NGX_HTTP_GCS_UNSET_STR,
-    NGX_HTTP_GCS_UNSET_FLAG,
-    NGX_HTTP_GCS_UNSET_UINT,
-    NGX_HTTP_GCS_UNSET_BITS
-} ngx_http_gcs_unset_e;
-
-
-/* the client's conditions, as data of a variable */
-
-typedef enum {
-    NGX_HTTP_GCS_IF_RANGE = 0,
-    NGX_HTTP_GCS_IF_MATCH,
-    NGX_HTTP_GCS_IF_NONE_MATCH,
-    NGX_HTTP_GCS_IF_MODIFIED_SINCE,
-    NGX_HTTP_GCS_IF_UNMODIFIED_SINCE
-} ngx_http_gcs_condition_e;
+#include "ngx_http_gcs_types.h"
 
 
 extern ngx_module_t  ngx_http_gcs_proxy_module;
@@ -617,6 +355,31 @@ void ngx_http_gcs_set_value(ngx_http_variable_value_t *v, ngx_str_t *value);
  * The first evaluation makes nginx serve the request by slices.
  */
 ngx_str_t ngx_http_gcs_slice_range(ngx_http_request_t *r);
+
+
+/* ngx_http_gcs_hmac.c */
+
+/* whether the identity signs requests with an HMAC key */
+ngx_uint_t ngx_http_gcs_hmac(ngx_http_gcs_identity_t *identity);
+
+/*
+ * Makes the value of "Authorization" for the request as it is about to be
+ * sent.  NGX_ERROR: it cannot be signed, which has been logged.
+ */
+ngx_int_t ngx_http_gcs_hmac_authorization(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx, ngx_http_variable_value_t *v);
+
+/* the project that is billed: of "gcs_user_project", or of the identity */
+ngx_int_t ngx_http_gcs_user_project_value(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx, ngx_str_t *value);
+
+/* headers that go with it, and with an identity's "quota_project" */
+ngx_int_t ngx_http_gcs_hmac_date_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+ngx_int_t ngx_http_gcs_hmac_hash_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+ngx_int_t ngx_http_gcs_user_project_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
 
 
 /* ngx_http_gcs_request.c */

@@ -357,6 +357,8 @@ ngx_http_gcs_impersonate(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     return NGX_CONF_OK;
 }
+
+
 /* "scope URL ...": joined by single spaces, as the grant sends them */
 
 static char *

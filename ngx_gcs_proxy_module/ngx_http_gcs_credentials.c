@@ -23,6 +23,8 @@ static char *ngx_http_gcs_credentials_line(ngx_conf_t *cf,
     ngx_command_t *dummy, void *conf);
 static char *ngx_http_gcs_credentials_done(ngx_conf_t *cf,
     ngx_http_gcs_block_t *block);
+static char *ngx_http_gcs_credentials_options(ngx_conf_t *cf,
+    ngx_http_gcs_block_t *block);
 static char *ngx_http_gcs_credentials_hmac(ngx_conf_t *cf,
     ngx_http_gcs_block_t *block);
 static char *ngx_http_gcs_credentials_fetch(ngx_conf_t *cf,
@@ -205,25 +207,10 @@ ngx_http_gcs_credentials_done(ngx_conf_t *cf, ngx_http_gcs_block_t *block)
         return NGX_CONF_ERROR;
     }
 
-    if (block->token_lifetime != NGX_CONF_UNSET
-        && (block->token_lifetime < 600 || block->token_lifetime > 43200))
-    {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"token_lifetime\" of \"gcs_credentials\" \"%V\" "
-                           "must be from 10m to 12h", &identity->name);
-        return NGX_CONF_ERROR;
+    rv = ngx_http_gcs_credentials_options(cf, block);
+    if (rv != NGX_CONF_OK) {
+        return rv;
     }
-
-    preset->lifetime = (block->token_lifetime == NGX_CONF_UNSET)
-                       ? 0 : block->token_lifetime;
-    preset->token_uri = block->token_endpoint;
-    preset->sts_uri = block->sts_endpoint;
-    preset->iam_uri = block->iam_endpoint;
-    preset->universe_domain = block->universe_domain;
-    preset->scope = block->scope;
-    preset->scope_set = (block->scope.len != 0);
-
-    identity->quota_project = block->quota_project;
 
     rv = ngx_http_gcs_credentials_fetch(cf, block);
     if (rv != NGX_CONF_OK) {
@@ -268,6 +255,58 @@ ngx_http_gcs_credentials_done(ngx_conf_t *cf, ngx_http_gcs_block_t *block)
 }
 
 
+/* what may be said of a credential from wherever */
+
+static char *
+ngx_http_gcs_credentials_options(ngx_conf_t *cf, ngx_http_gcs_block_t *block)
+{
+    ngx_gcs_credentials_t    *preset;
+    ngx_http_gcs_identity_t  *identity;
+
+    identity = block->identity;
+    preset = &identity->source.preset;
+
+    if (block->token_lifetime != NGX_CONF_UNSET
+        && (block->token_lifetime < 600 || block->token_lifetime > 43200))
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"token_lifetime\" of \"gcs_credentials\" \"%V\" "
+                           "must be from 10m to 12h", &identity->name);
+        return NGX_CONF_ERROR;
+    }
+
+    preset->lifetime = (block->token_lifetime == NGX_CONF_UNSET)
+                       ? 0 : block->token_lifetime;
+    preset->token_uri = block->token_endpoint;
+    preset->sts_uri = block->sts_endpoint;
+    preset->iam_uri = block->iam_endpoint;
+    preset->universe_domain = block->universe_domain;
+    preset->scope = block->scope;
+    preset->scope_set = (block->scope.len != 0);
+
+    if (block->quota_project.len) {
+
+        if (!ngx_gcs_aws_word(&block->quota_project)
+            || ngx_strlchr(block->quota_project.data,
+                           block->quota_project.data
+                           + block->quota_project.len, '$'))
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid \"quota_project\" \"%V\" in "
+                               "\"gcs_credentials\" \"%V\"; the ID of a "
+                               "project is needed",
+                               &block->quota_project, &identity->name);
+            return NGX_CONF_ERROR;
+        }
+
+        identity->quota_project = block->quota_project;
+        block->gmcf->quota_projects = 1;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
 /* a signature of each request: there is no token to speak of */
 
 static char *
@@ -295,6 +334,7 @@ ngx_http_gcs_credentials_hmac(ngx_conf_t *cf, ngx_http_gcs_block_t *block)
     }
 
     preset->type = NGX_GCS_HMAC_KEY;
+    block->gmcf->hmac = 1;
     block->identity->source.file = block->hmac_file;
 
     return NGX_CONF_OK;

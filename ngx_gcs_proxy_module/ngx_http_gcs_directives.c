@@ -265,6 +265,14 @@ ngx_http_gcs_set_header(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     h->name = value[1];
     h->source = value[2];
 
+    h->lowcase.len = value[1].len;
+    h->lowcase.data = ngx_pnalloc(cf->pool, value[1].len);
+    if (h->lowcase.data == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_strlow(h->lowcase.data, value[1].data, value[1].len);
+
     ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
 
     ccv.cf = cf;

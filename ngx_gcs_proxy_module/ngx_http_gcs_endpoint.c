@@ -15,6 +15,9 @@ static ngx_uint_t ngx_http_gcs_endpoint_same(ngx_http_gcs_endpoint_t *one,
     ngx_http_gcs_endpoint_t *two);
 static ngx_uint_t ngx_http_gcs_endpoint_trust(ngx_http_gcs_endpoint_t *one,
     ngx_http_gcs_endpoint_t *two);
+static ngx_int_t ngx_http_gcs_endpoint_default(ngx_conf_t *cf,
+    ngx_http_gcs_loc_conf_t *conf, ngx_http_gcs_main_conf_t *gmcf,
+    ngx_http_gcs_address_t *address);
 static ngx_int_t ngx_http_gcs_endpoint_ssl(ngx_conf_t *cf,
     ngx_http_gcs_loc_conf_t *conf, ngx_http_gcs_endpoint_t *ep);
 
@@ -184,6 +187,58 @@ ngx_http_gcs_host_valid(ngx_str_t *host)
 }
 
 
+/* a token of another universe is of no use to Google, and not for it */
+
+static ngx_int_t
+ngx_http_gcs_endpoint_default(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf,
+    ngx_http_gcs_main_conf_t *gmcf, ngx_http_gcs_address_t *address)
+{
+    ngx_uint_t                  i;
+    ngx_gcs_credentials_t      *cred;
+    ngx_http_gcs_identity_t   **identity;
+
+    *address = ngx_http_gcs_google;
+
+    if (conf->identity) {
+        cred = conf->identity->source.cred;
+
+        if (cred == NULL || ngx_gcs_credentials_google(cred)) {
+            return NGX_OK;
+        }
+
+        address->name.len = sizeof("storage.") - 1 + cred->universe_domain.len;
+        address->name.data = ngx_pnalloc(cf->pool, address->name.len);
+
+        if (address->name.data == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_sprintf(address->name.data, "storage.%V", &cred->universe_domain);
+
+        address->host = address->name;
+        address->sni = address->name;
+
+        return NGX_OK;
+    }
+
+    identity = gmcf->identities.elts;
+
+    for (i = 0; i < gmcf->identities.nelts; i++) {
+        cred = identity[i]->source.cred;
+
+        if (cred && !ngx_gcs_credentials_google(cred)) {
+            (void) ngx_http_gcs_conf_error(cf, conf,
+                       "\"gcs_auth\" with variables requires "
+                       "\"gcs_endpoint\", as \"gcs_credentials\" \"%V\" "
+                       "belongs to another universe", &identity[i]->name);
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
 ngx_http_gcs_endpoint_t *
 ngx_http_gcs_endpoint_get(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
 {
@@ -201,7 +256,15 @@ ngx_http_gcs_endpoint_get(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
         return NULL;
     }
 
-    ep->address = conf->address ? *conf->address : ngx_http_gcs_google;
+    if (conf->address) {
+        ep->address = *conf->address;
+
+    } else if (ngx_http_gcs_endpoint_default(cf, conf, gmcf, &ep->address)
+               != NGX_OK)
+    {
+        return NULL;
+    }
+
     ep->keepalive = conf->keepalive;
 
     if (ep->address.tls) {

@@ -12,6 +12,8 @@ static void ngx_http_gcs_parse_error(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx, ngx_str_t *details);
 static ngx_int_t ngx_http_gcs_error_element(ngx_http_request_t *r,
     ngx_str_t *body, char *open, char *close, size_t max, ngx_str_t *value);
+static char *ngx_http_gcs_remedy(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx);
 static ngx_int_t ngx_http_gcs_copy_header(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx, char *name, char *lowcase);
 static ngx_uint_t ngx_http_gcs_status_bit(ngx_uint_t status);
@@ -260,6 +262,7 @@ ngx_int_t
 ngx_http_gcs_fail(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
     ngx_int_t status)
 {
+    char                      *remedy;
     ngx_uint_t                 level;
     ngx_http_core_loc_conf_t  *clcf;
 
@@ -278,11 +281,14 @@ ngx_http_gcs_fail(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
 
         /* else the token's failure has been logged */
 
+        remedy = ngx_http_gcs_remedy(r, ctx);
+
         ngx_log_error(level, r->connection->log, 0,
                       "gcs responded %ui \"%V\" to gcs credentials \"%V\" "
-                      "for \"gs:/%V\": %V",
+                      "for \"gs:/%V\": %V%s%s",
                       ctx->status, &ctx->error, &ctx->identity->name,
-                      &ctx->uri, &ctx->details);
+                      &ctx->uri, &ctx->details, remedy ? "; " : "",
+                      remedy ? remedy : "");
     }
 
     if (status == NGX_HTTP_RANGE_NOT_SATISFIABLE
@@ -300,6 +306,30 @@ ngx_http_gcs_fail(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
     }
 
     return ngx_http_gcs_intercept(r, ctx, status);
+}
+
+
+/* what the one can do who reads the log; NULL if nothing is known */
+
+static char *
+ngx_http_gcs_remedy(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
+{
+    u_char             *error, *text;
+    ngx_gcs_explain_t  *explain;
+
+    error = ngx_pnalloc(r->pool, ctx->error.len + 1 + ctx->details.len + 1);
+    if (error == NULL) {
+        return NULL;
+    }
+
+    text = ngx_cpymem(error, ctx->error.data, ctx->error.len);
+    *text++ = '\0';
+    *ngx_cpymem(text, ctx->details.data, ctx->details.len) = '\0';
+
+    explain = ngx_gcs_explain(NGX_GCS_EXPLAIN_STORAGE, ctx->status,
+                              (char *) error, (char *) text);
+
+    return explain ? explain->remedy : NULL;
 }
 
 

@@ -38,6 +38,8 @@ static char *ngx_http_gcs_proxy_pass(ngx_conf_t *cf,
     ngx_http_gcs_loc_conf_t *conf);
 static char *ngx_http_gcs_proxy_headers(ngx_conf_t *cf,
     ngx_http_gcs_loc_conf_t *conf);
+static char *ngx_http_gcs_proxy_project(ngx_conf_t *cf,
+    ngx_http_gcs_loc_conf_t *conf);
 static ngx_uint_t ngx_http_gcs_proxy_http2(ngx_http_gcs_loc_conf_t *conf);
 
 
@@ -131,6 +133,13 @@ static ngx_http_gcs_default_t  ngx_http_gcs_read_headers[] = {
 static ngx_http_gcs_default_t  ngx_http_gcs_write_headers[] = {
     { "Content-Length", "$__gcs_content_length" },
     { "Content-Type", "$__gcs_content_type" },
+    { NULL, NULL }
+};
+
+
+static ngx_http_gcs_default_t  ngx_http_gcs_hmac_signed[] = {
+    { "x-goog-date", "$__gcs_date" },
+    { "x-goog-content-sha256", "$__gcs_content_sha256" },
     { NULL, NULL }
 };
 
@@ -357,16 +366,24 @@ ngx_http_gcs_proxy_pass(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
 static char *
 ngx_http_gcs_proxy_headers(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
 {
-    char                    *rv;
-    ngx_str_t                name, value;
-    ngx_uint_t               i;
-    ngx_http_gcs_header_t   *h;
-    ngx_http_gcs_default_t  *d, *lists[3], **list;
+    char                      *rv;
+    ngx_str_t                  name, value;
+    ngx_uint_t                 i;
+    ngx_http_gcs_header_t     *h;
+    ngx_http_gcs_default_t    *d, *lists[4], **list;
+    ngx_http_gcs_main_conf_t  *gmcf;
+
+    gmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_gcs_proxy_module);
 
     lists[0] = ngx_http_gcs_request_headers;
     lists[1] = (conf->methods & NGX_HTTP_GCS_WRITE)
                ? ngx_http_gcs_write_headers : ngx_http_gcs_read_headers;
     lists[2] = NULL;
+    lists[3] = NULL;
+
+    if (conf->identity ? ngx_http_gcs_hmac(conf->identity) : gmcf->hmac) {
+        lists[2] = ngx_http_gcs_hmac_signed;
+    }
 
     for (list = lists; *list; list++) {
         for (d = *list; d->name; d++) {
@@ -391,14 +408,9 @@ ngx_http_gcs_proxy_headers(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
         return rv;
     }
 
-    if (conf->user_project) {
-        ngx_str_set(&name, "x-goog-user-project");
-
-        rv = ngx_http_gcs_proxy_call(cf, conf, "proxy_set_header", &name,
-                                     &conf->user_project_source);
-        if (rv != NGX_CONF_OK) {
-            return rv;
-        }
+    rv = ngx_http_gcs_proxy_project(cf, conf);
+    if (rv != NGX_CONF_OK) {
+        return rv;
     }
 
     if (conf->headers == NULL) {
@@ -416,6 +428,40 @@ ngx_http_gcs_proxy_headers(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
     }
 
     return NGX_CONF_OK;
+}
+
+
+/* who is billed: the location's word comes before that of the identity */
+
+static char *
+ngx_http_gcs_proxy_project(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
+{
+    ngx_str_t                  name, value;
+    ngx_http_gcs_main_conf_t  *gmcf;
+
+    gmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_gcs_proxy_module);
+
+    if (conf->user_project) {
+        value = conf->user_project_source;
+
+    } else if (conf->identity) {
+        value = conf->identity->quota_project;
+
+    } else if (gmcf->quota_projects) {
+        ngx_str_set(&value, "$__gcs_user_project");
+
+    } else {
+        return NGX_CONF_OK;
+    }
+
+    if (value.len == 0) {
+        return NGX_CONF_OK;
+    }
+
+    ngx_str_set(&name, "x-goog-user-project");
+
+    return ngx_http_gcs_proxy_call(cf, conf, "proxy_set_header", &name,
+                                   &value);
 }
 
 

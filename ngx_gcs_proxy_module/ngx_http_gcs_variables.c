@@ -66,6 +66,15 @@ static ngx_http_variable_t  ngx_http_gcs_variables[] = {
     { ngx_string("__gcs_authorization"), NULL,
       ngx_http_gcs_authorization_variable, 1, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
+    { ngx_string("__gcs_date"), NULL, ngx_http_gcs_hmac_date_variable, 0,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("__gcs_content_sha256"), NULL,
+      ngx_http_gcs_hmac_hash_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("__gcs_user_project"), NULL,
+      ngx_http_gcs_user_project_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
     { ngx_string("__gcs_accept_encoding"), NULL,
       ngx_http_gcs_accept_encoding_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
@@ -304,9 +313,18 @@ ngx_http_gcs_authorization_variable(ngx_http_request_t *r,
 
     v->not_found = 1;
 
-    if (ctx == NULL || ctx->identity == NULL || ctx->identity->token == NULL
-        || (data && !ctx->passed))
-    {
+    if (ctx == NULL || ctx->identity == NULL || (data && !ctx->passed)) {
+        return NGX_OK;
+    }
+
+    if (ctx->identity->token == NULL) {
+
+        /* a signature is of one request, only our own can be signed */
+
+        if (data && ngx_http_gcs_hmac(ctx->identity)) {
+            return ngx_http_gcs_hmac_authorization(r, ctx, v);
+        }
+
         return NGX_OK;
     }
 
