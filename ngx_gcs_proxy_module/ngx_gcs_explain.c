@@ -63,8 +63,12 @@ static ngx_gcs_explain_t  ngx_gcs_explain_rows[] = {
       "caller; compare it with the role's ARN or the token's claims" },
 
     { NGX_GCS_EXPLAIN_STS, 0, NULL, "mapped attribute",
-      "condition_not_met",
+      "invalid_subject_token",
       "the attribute mapping of the provider does not fit this caller" },
+
+    { NGX_GCS_EXPLAIN_STS, 0, NULL, "signature expired",
+      "clock_skew",
+      "the clock of this machine is wrong; synchronize it" },
 
     { NGX_GCS_EXPLAIN_STS, 0, "invalid_grant", "audience",
       "invalid_subject_token",
@@ -138,7 +142,7 @@ static ngx_gcs_explain_t  ngx_gcs_explain_rows[] = {
       "no service account is attached to this machine or pod" },
 
     { NGX_GCS_EXPLAIN_METADATA, 403, NULL, NULL,
-      "no_service_account",
+      "impersonation_denied",
       "on GKE, grant the Kubernetes service account "
       "roles/iam.workloadIdentityUser on the Google one" },
 

@@ -147,6 +147,13 @@ ngx_http_gcs_resolve_identity(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 
     ctx->identity = ngx_http_gcs_identity(gmcf, &name);
 
+    if (ctx->identity && ctx->identity->undeclared) {
+
+        /* "default" is there or not as other locations want it */
+
+        ctx->identity = NULL;
+    }
+
     if (ctx->identity == NULL) {
 
         if (ctx->quiet) {

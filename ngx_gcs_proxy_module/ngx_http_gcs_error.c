@@ -12,7 +12,7 @@ static void ngx_http_gcs_parse_error(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx, ngx_str_t *details);
 static ngx_int_t ngx_http_gcs_error_element(ngx_http_request_t *r,
     ngx_str_t *body, char *open, char *close, size_t max, ngx_str_t *value);
-static char *ngx_http_gcs_remedy(ngx_http_request_t *r,
+static void ngx_http_gcs_add_remedy(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
 static ngx_int_t ngx_http_gcs_copy_header(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx, char *name, char *lowcase);
@@ -262,7 +262,6 @@ ngx_int_t
 ngx_http_gcs_fail(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
     ngx_int_t status)
 {
-    char                      *remedy;
     ngx_uint_t                 level;
     ngx_http_core_loc_conf_t  *clcf;
 
@@ -281,14 +280,13 @@ ngx_http_gcs_fail(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
 
         /* else the token's failure has been logged */
 
-        remedy = ngx_http_gcs_remedy(r, ctx);
+        ngx_http_gcs_add_remedy(r, ctx);
 
         ngx_log_error(level, r->connection->log, 0,
                       "gcs responded %ui \"%V\" to gcs credentials \"%V\" "
-                      "for \"gs:/%V\": %V%s%s",
+                      "for \"gs:/%V\": %V",
                       ctx->status, &ctx->error, &ctx->identity->name,
-                      &ctx->uri, &ctx->details, remedy ? "; " : "",
-                      remedy ? remedy : "");
+                      &ctx->uri, &ctx->details);
     }
 
     if (status == NGX_HTTP_RANGE_NOT_SATISFIABLE
@@ -309,27 +307,44 @@ ngx_http_gcs_fail(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
 }
 
 
-/* what the one can do who reads the log; NULL if nothing is known */
+/* what can be done by the one who reads the log, if it is known */
 
-static char *
-ngx_http_gcs_remedy(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
+static void
+ngx_http_gcs_add_remedy(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 {
-    u_char             *error, *text;
+    u_char             *p, *error, *text;
+    size_t              len;
     ngx_gcs_explain_t  *explain;
 
-    error = ngx_pnalloc(r->pool, ctx->error.len + 1 + ctx->details.len + 1);
-    if (error == NULL) {
-        return NULL;
+    p = ngx_pnalloc(r->pool, ctx->error.len + 1 + ctx->details.len + 1);
+    if (p == NULL) {
+        return;
     }
 
-    text = ngx_cpymem(error, ctx->error.data, ctx->error.len);
-    *text++ = '\0';
-    *ngx_cpymem(text, ctx->details.data, ctx->details.len) = '\0';
+    error = p;
+    p = ngx_cpymem(p, ctx->error.data, ctx->error.len);
+    *p++ = '\0';
+
+    text = p;
+    *ngx_cpymem(p, ctx->details.data, ctx->details.len) = '\0';
 
     explain = ngx_gcs_explain(NGX_GCS_EXPLAIN_STORAGE, ctx->status,
                               (char *) error, (char *) text);
+    if (explain == NULL) {
+        return;
+    }
 
-    return explain ? explain->remedy : NULL;
+    len = ctx->details.len + sizeof("; ") - 1 + ngx_strlen(explain->remedy);
+
+    p = ngx_pnalloc(r->pool, len);
+    if (p == NULL) {
+        return;
+    }
+
+    ngx_sprintf(p, "%V; %s", &ctx->details, explain->remedy);
+
+    ctx->details.data = p;
+    ctx->details.len = len;
 }
 
 

@@ -56,7 +56,12 @@ ngx_http_gcs_subject(ngx_conf_t *cf, ngx_http_gcs_block_t *block)
         return NGX_CONF_OK;
     }
 
-    ngx_str_set(&subject->type, NGX_GCS_SUBJECT_TYPE_JWT);
+    if (block->file.len == 0) {
+
+        /* else it is that of the file */
+
+        ngx_str_set(&subject->type, NGX_GCS_SUBJECT_TYPE_JWT);
+    }
 
     if (ngx_strncmp(value->data, "file:/", sizeof("file:/") - 1) == 0) {
 

@@ -83,9 +83,13 @@ ngx_http_gcs_identity_default(ngx_conf_t *cf, ngx_http_gcs_main_conf_t *gmcf)
 
     identity = ngx_http_gcs_identity_create(cf, gmcf, &ngx_http_gcs_default);
 
-    if (identity == NULL
-        || ngx_http_gcs_identity_search(cf, gmcf, identity) != NGX_CONF_OK)
-    {
+    if (identity == NULL) {
+        return NULL;
+    }
+
+    identity->undeclared = 1;
+
+    if (ngx_http_gcs_identity_search(cf, gmcf, identity) != NGX_CONF_OK) {
         return NULL;
     }
 

@@ -47,6 +47,7 @@ typedef struct {
     ngx_gcs_sign_key_t           key;        /* derived from an HMAC key, */
     ngx_gcs_credentials_t       *key_cred;   /* from this one */
     unsigned                     searched:1; /* for default credentials */
+    unsigned                     undeclared:1;  /* is "default" */
     unsigned                     writes:1;   /* in some location */
 } ngx_http_gcs_identity_t;
 
