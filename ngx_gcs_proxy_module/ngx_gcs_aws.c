@@ -11,6 +11,7 @@
 
 #include "ngx_gcs_aws.h"
 #include "ngx_gcs_credentials.h"
+#include "ngx_gcs_crypto.h"
 #include "ngx_gcs_escape.h"
 #include "ngx_gcs_sign.h"
 
@@ -101,7 +102,7 @@ ngx_gcs_aws_subject_token(ngx_pool_t *pool, ngx_gcs_aws_keys_t *keys,
         return rc;
     }
 
-    secret = ngx_gcs_aws_secret(pool,
+    secret = ngx_gcs_crypto_secret(pool,
                                 ngx_gcs_escape_query_len(json.data, json.len));
 
     if (secret) {

@@ -108,9 +108,6 @@ ngx_int_t ngx_gcs_aws_check_keys(ngx_gcs_aws_keys_t *keys);
 ngx_int_t ngx_gcs_aws_copy_keys(ngx_pool_t *pool, ngx_gcs_aws_keys_t *src,
     ngx_gcs_aws_keys_t *dst);
 
-/* len bytes of pool that are wiped with it */
-ngx_str_t *ngx_gcs_aws_secret(ngx_pool_t *pool, size_t len);
-
 /* makes text begin and end with something else than white space */
 void ngx_gcs_aws_trim(ngx_str_t *text);
 

@@ -11,6 +11,7 @@
 #include <openssl/crypto.h>
 
 #include "ngx_gcs_aws.h"
+#include "ngx_gcs_crypto.h"
 #include "ngx_gcs_escape.h"
 #include "ngx_gcs_sign.h"
 
@@ -36,7 +37,6 @@ static ngx_int_t ngx_gcs_aws_json_string(json_t *json, const char *name,
 static void ngx_gcs_aws_json_wipe(json_t *json);
 static ngx_int_t ngx_gcs_aws_copy(ngx_pool_t *pool, ngx_str_t *src,
     ngx_str_t *dst);
-static void ngx_gcs_aws_wipe(void *data);
 static ngx_uint_t ngx_gcs_aws_session_valid(ngx_str_t *name);
 
 
@@ -284,7 +284,7 @@ ngx_gcs_aws_copy(ngx_pool_t *pool, ngx_str_t *src, ngx_str_t *dst)
         return NGX_OK;
     }
 
-    secret = ngx_gcs_aws_secret(pool, src->len);
+    secret = ngx_gcs_crypto_secret(pool, src->len);
     if (secret == NULL) {
         return NGX_ERROR;
     }
@@ -294,41 +294,6 @@ ngx_gcs_aws_copy(ngx_pool_t *pool, ngx_str_t *src, ngx_str_t *dst)
     *dst = *secret;
 
     return NGX_OK;
-}
-
-
-ngx_str_t *
-ngx_gcs_aws_secret(ngx_pool_t *pool, size_t len)
-{
-    ngx_str_t           *secret;
-    ngx_pool_cleanup_t  *cln;
-
-    cln = ngx_pool_cleanup_add(pool, sizeof(ngx_str_t));
-    if (cln == NULL) {
-        return NULL;
-    }
-
-    secret = cln->data;
-
-    secret->data = ngx_pnalloc(pool, len);
-    if (secret->data == NULL) {
-        return NULL;
-    }
-
-    secret->len = len;
-
-    cln->handler = ngx_gcs_aws_wipe;
-
-    return secret;
-}
-
-
-static void
-ngx_gcs_aws_wipe(void *data)
-{
-    ngx_str_t  *secret = data;
-
-    OPENSSL_cleanse(secret->data, secret->len);
 }
 
 
@@ -358,7 +323,7 @@ ngx_gcs_aws_assume_role(ngx_pool_t *pool, ngx_str_t *role_arn,
         return NGX_DECLINED;
     }
 
-    form = ngx_gcs_aws_secret(pool, sizeof(NGX_GCS_AWS_ASSUME) - 1
+    form = ngx_gcs_crypto_secret(pool, sizeof(NGX_GCS_AWS_ASSUME) - 1
                + ngx_gcs_escape_query_len(role_arn->data, role_arn->len)
                + sizeof(NGX_GCS_AWS_ASSUME_NAME) - 1
                + ngx_gcs_escape_query_len(name.data, name.len)

@@ -7,9 +7,8 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
-#include <openssl/crypto.h>
-
 #include "ngx_gcs_aws.h"
+#include "ngx_gcs_crypto.h"
 
 
 /* no answer is ever that large, bytes, or that deep, elements */
@@ -481,7 +480,7 @@ ngx_gcs_aws_xml_decode(ngx_pool_t *pool, ngx_str_t *value)
     u_char     *p, *src, *last;
     ngx_str_t  *secret;
 
-    secret = ngx_gcs_aws_secret(pool, value->len);
+    secret = ngx_gcs_crypto_secret(pool, value->len);
     if (secret == NULL) {
         return NGX_ERROR;
     }

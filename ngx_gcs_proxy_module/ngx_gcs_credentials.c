@@ -426,10 +426,14 @@ ngx_gcs_credentials_delegates(ngx_gcs_credentials_ctx_t *ctx,
             name.len -= len;
         }
 
-        if (name.len == 0 || !ngx_gcs_credentials_printable(&name)) {
+        if (name.len == 0
+            || !ngx_gcs_credentials_printable(&name)
+            || ngx_strlchr(name.data, name.data + name.len, '@') == NULL
+            || ngx_strlchr(name.data, name.data + name.len, '/') != NULL)
+        {
             return ngx_gcs_credentials_error(ctx, "member \"delegates\" has "
-                                             "an item that is not the name "
-                                             "of an account");
+                                             "an item that is not the e-mail "
+                                             "address of an account");
         }
 
         delegate = ngx_array_push(imp->delegates);
@@ -464,21 +468,31 @@ ngx_int_t
 ngx_gcs_credentials_common(ngx_gcs_credentials_ctx_t *ctx)
 {
     ngx_int_t               rc;
-    ngx_str_t               universe;
+    ngx_str_t               value, universe;
     ngx_gcs_credentials_t  *cred;
 
     cred = ctx->cred;
 
-    rc = ngx_gcs_credentials_copy(ctx, "project_id", 0, &cred->project_id);
+    rc = ngx_gcs_credentials_copy(ctx, "project_id", 0, &value);
 
     if (rc != NGX_OK) {
         return rc;
     }
 
-    rc = ngx_gcs_credentials_copy(ctx, "quota_project_id", 0,
-                                  &cred->quota_project_id);
+    /* of a credential within another one the outer one's counts */
+
+    if (cred->project_id.len == 0) {
+        cred->project_id = value;
+    }
+
+    rc = ngx_gcs_credentials_copy(ctx, "quota_project_id", 0, &value);
+
     if (rc != NGX_OK) {
         return rc;
+    }
+
+    if (cred->quota_project_id.len == 0) {
+        cred->quota_project_id = value;
     }
 
     rc = ngx_gcs_credentials_copy(ctx, "universe_domain", 0, &universe);

@@ -10,6 +10,7 @@
 #include <jansson.h>
 
 #include "ngx_gcs_credentials_file.h"
+#include "ngx_gcs_crypto.h"
 
 
 /*
@@ -40,6 +41,12 @@ ngx_gcs_credentials_external_account(ngx_gcs_credentials_ctx_t *ctx)
     ngx_gcs_credentials_t  *cred;
 
     cred = ctx->cred;
+
+    rc = ngx_gcs_credentials_common(ctx);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
 
     rc = ngx_gcs_credentials_copy(ctx, "audience", 1, &cred->audience);
 
@@ -86,6 +93,12 @@ ngx_gcs_credentials_external_account(ngx_gcs_credentials_ctx_t *ctx)
         return rc;
     }
 
+    if (cred->user_project.len && !ngx_gcs_aws_word(&cred->user_project)) {
+        return ngx_gcs_credentials_error(ctx, "member \"%sworkforce_pool_user_"
+                                         "project\" is not a project",
+                                         ctx->prefix);
+    }
+
     if (cred->subject.from == NGX_GCS_SUBJECT_NONE) {
 
         rc = ngx_gcs_credentials_source(ctx);
@@ -107,12 +120,6 @@ ngx_gcs_credentials_hop(ngx_gcs_credentials_ctx_t *ctx)
     ngx_int_t                 rc;
     ngx_str_t                 url;
     ngx_gcs_impersonation_t  *imp;
-
-    rc = ngx_gcs_credentials_common(ctx);
-
-    if (rc != NGX_OK) {
-        return rc;
-    }
 
     if (ctx->cred->sts_uri.len == 0) {
 
@@ -148,6 +155,13 @@ ngx_gcs_credentials_lifetime(ngx_gcs_credentials_ctx_t *ctx, time_t *lifetime)
     json_int_t   n;
 
     object = json_object_get(ctx->json, "service_account_impersonation");
+
+    if (object && !json_is_null(object) && !json_is_object(object)) {
+        return ngx_gcs_credentials_error(ctx, "member \"%sservice_account_"
+                                         "impersonation\" is not an object",
+                                         ctx->prefix);
+    }
+
     value = json_object_get(object, "token_lifetime_seconds");
 
     if (value == NULL || json_is_null(value)) {
@@ -373,7 +387,7 @@ ngx_gcs_credentials_headers(ngx_gcs_credentials_ctx_t *ctx)
     size_t       i, len;
     u_char       ch, *p;
     json_t      *headers, *value;
-    ngx_str_t   *header;
+    ngx_str_t   *header, *secret;
     const char  *name, *text;
 
     headers = json_object_get(ctx->json, "headers");
@@ -434,12 +448,13 @@ ngx_gcs_credentials_headers(ngx_gcs_credentials_ctx_t *ctx)
             return NGX_ERROR;
         }
 
-        header->len = ngx_strlen(name) + sizeof(": ") - 1 + len;
-
-        header->data = ngx_pnalloc(ctx->pool, header->len);
-        if (header->data == NULL) {
+        secret = ngx_gcs_crypto_secret(ctx->pool, ngx_strlen(name)
+                                                  + sizeof(": ") - 1 + len);
+        if (secret == NULL) {
             return NGX_ERROR;
         }
+
+        *header = *secret;
 
         p = ngx_cpymem(header->data, name, ngx_strlen(name));
         *p++ = ':';
@@ -466,6 +481,11 @@ ngx_gcs_credentials_format(ngx_gcs_credentials_ctx_t *ctx)
 
     if (format.json == NULL || json_is_null(format.json)) {
         return NGX_OK;
+    }
+
+    if (!json_is_object(format.json)) {
+        return ngx_gcs_credentials_error(ctx, "member \"credential_source."
+                                         "format\" is not an object");
     }
 
     rc = ngx_gcs_credentials_peek(&format, "type", 0, &type);

@@ -15,6 +15,8 @@
 
 static ngx_int_t ngx_gcs_credentials_id_subject(ngx_array_t *fields,
     ngx_gcs_credentials_t *cred);
+static ngx_int_t ngx_gcs_credentials_id_accounts(ngx_array_t *fields,
+    ngx_array_t *impersonations);
 static ngx_int_t ngx_gcs_credentials_id_aws(ngx_array_t *fields,
     ngx_gcs_aws_environment_t *aws);
 static ngx_int_t ngx_gcs_credentials_id_list(ngx_array_t *fields,
@@ -32,10 +34,9 @@ ngx_gcs_credentials_fingerprint(ngx_pool_t *pool, ngx_gcs_credentials_t *cred,
     size_t                     len;
     u_char                    *p;
     ngx_int_t                  rc;
-    ngx_str_t                  der, text, type, *field;
+    ngx_str_t                  der, text, type, set, *field;
     ngx_uint_t                 i;
     ngx_array_t                fields;
-    ngx_gcs_impersonation_t   *imp;
 
     ngx_str_null(&der);
 
@@ -47,6 +48,18 @@ ngx_gcs_credentials_fingerprint(ngx_pool_t *pool, ngx_gcs_credentials_t *cred,
 
     type.len = sizeof(ngx_uint_t);
     type.data = (u_char *) &cred->type;
+
+    /* a login is asked for a scope only if a directive says so */
+
+    ngx_str_null(&set);
+
+    if (cred->scope_set
+        && cred->impersonations.nelts == 0
+        && (cred->type == NGX_GCS_AUTHORIZED_USER
+            || cred->type == NGX_GCS_EXTERNAL_USER))
+    {
+        ngx_str_set(&set, "set");
+    }
 
     if (ngx_array_init(&fields, pool, 64, sizeof(ngx_str_t)) != NGX_OK
         || ngx_gcs_credentials_id_add(&fields, &type) != NGX_OK
@@ -64,24 +77,12 @@ ngx_gcs_credentials_fingerprint(ngx_pool_t *pool, ngx_gcs_credentials_t *cred,
         || ngx_gcs_credentials_id_add(&fields, &cred->iam_uri) != NGX_OK
         || ngx_gcs_credentials_id_add(&fields, &cred->metadata_host) != NGX_OK
         || ngx_gcs_credentials_id_add(&fields, &cred->scope) != NGX_OK
-        || ngx_gcs_credentials_id_subject(&fields, cred) != NGX_OK)
+        || ngx_gcs_credentials_id_add(&fields, &set) != NGX_OK
+        || ngx_gcs_credentials_id_subject(&fields, cred) != NGX_OK
+        || ngx_gcs_credentials_id_accounts(&fields, &cred->impersonations)
+           != NGX_OK)
     {
         return NGX_ERROR;
-    }
-
-    imp = cred->impersonations.elts;
-
-    for (i = 0; i < cred->impersonations.nelts; i++) {
-        text.len = sizeof(time_t);
-        text.data = (u_char *) &imp[i].lifetime;
-
-        if (ngx_gcs_credentials_id_add(&fields, &imp[i].email) != NGX_OK
-            || ngx_gcs_credentials_id_add(&fields, &text) != NGX_OK
-            || ngx_gcs_credentials_id_list(&fields, imp[i].delegates)
-               != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
     }
 
     len = 0;
@@ -146,6 +147,33 @@ ngx_gcs_credentials_id_subject(ngx_array_t *fields,
     }
 
     return ngx_gcs_credentials_id_aws(fields, cred->aws);
+}
+
+
+static ngx_int_t
+ngx_gcs_credentials_id_accounts(ngx_array_t *fields,
+    ngx_array_t *impersonations)
+{
+    ngx_str_t                 lifetime;
+    ngx_uint_t                i;
+    ngx_gcs_impersonation_t  *imp;
+
+    imp = impersonations->elts;
+
+    for (i = 0; i < impersonations->nelts; i++) {
+        lifetime.len = sizeof(time_t);
+        lifetime.data = (u_char *) &imp[i].lifetime;
+
+        if (ngx_gcs_credentials_id_add(fields, &imp[i].email) != NGX_OK
+            || ngx_gcs_credentials_id_add(fields, &lifetime) != NGX_OK
+            || ngx_gcs_credentials_id_list(fields, imp[i].delegates)
+               != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
 }
 
 

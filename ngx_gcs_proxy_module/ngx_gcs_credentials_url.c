@@ -306,7 +306,7 @@ ngx_gcs_credentials_loopback(ngx_str_t *host)
     p = host->data;
     last = host->data + host->len;
 
-    for (i = 0; i < 4; i++) {
+    for (i = 0; /* void */ ; i++) {
 
         dot = p;
 
@@ -336,6 +336,4 @@ ngx_gcs_credentials_loopback(ngx_str_t *host)
 
         p = dot + 1;
     }
-
-    return 0;
 }

@@ -31,6 +31,7 @@ static void ngx_gcs_crypto_free_key(void *data);
 static char *ngx_gcs_crypto_check_key(ngx_pool_t *pool, EVP_PKEY *key);
 static ngx_int_t ngx_gcs_crypto_verify(EVP_PKEY *key, ngx_str_t *text,
     ngx_str_t *sig);
+static void ngx_gcs_crypto_wipe(void *data);
 
 
 EVP_PKEY *
@@ -294,4 +295,39 @@ ngx_gcs_crypto_hmac(ngx_str_t *key, ngx_str_t *text, u_char *digest)
     ERR_clear_error();
 
     return p ? NGX_OK : NGX_ERROR;
+}
+
+
+ngx_str_t *
+ngx_gcs_crypto_secret(ngx_pool_t *pool, size_t len)
+{
+    ngx_str_t           *secret;
+    ngx_pool_cleanup_t  *cln;
+
+    cln = ngx_pool_cleanup_add(pool, sizeof(ngx_str_t));
+    if (cln == NULL) {
+        return NULL;
+    }
+
+    secret = cln->data;
+
+    secret->data = ngx_pnalloc(pool, len);
+    if (secret->data == NULL) {
+        return NULL;
+    }
+
+    secret->len = len;
+
+    cln->handler = ngx_gcs_crypto_wipe;
+
+    return secret;
+}
+
+
+static void
+ngx_gcs_crypto_wipe(void *data)
+{
+    ngx_str_t  *secret = data;
+
+    OPENSSL_cleanse(secret->data, secret->len);
 }

@@ -43,5 +43,11 @@ ngx_int_t ngx_gcs_crypto_public_key(ngx_pool_t *pool, EVP_PKEY *key,
 /* HMAC-SHA256 of text under key into NGX_GCS_SHA256_LEN bytes at digest */
 ngx_int_t ngx_gcs_crypto_hmac(ngx_str_t *key, ngx_str_t *text, u_char *digest);
 
+/*
+ * Memory for a secret of len bytes, which is wiped when the pool goes; NULL
+ * if memory is out.
+ */
+ngx_str_t *ngx_gcs_crypto_secret(ngx_pool_t *pool, size_t len);
+
 
 #endif /* _NGX_GCS_CRYPTO_H_INCLUDED_ */

@@ -148,18 +148,13 @@ static ngx_gcs_explain_t  ngx_gcs_explain_rows[] = {
 
     { NGX_GCS_EXPLAIN_AWS, 404, NULL, NULL,
       "no_aws_role",
-      "no role is attached to this instance" },
+      "no role is attached to this instance, or its metadata service is off" },
 
-    { NGX_GCS_EXPLAIN_AWS, 0, "ExpiredTokenException", NULL,
+    { NGX_GCS_EXPLAIN_ASSUME, 400, NULL, NULL,
       "aws_role_denied",
-      "the web identity token has expired" },
+      "AWS does not accept the web identity token" },
 
-    { NGX_GCS_EXPLAIN_AWS, 0, "InvalidIdentityToken", NULL,
-      "aws_role_denied",
-      "AWS does not know the issuer of the web identity token; add an IAM "
-      "OIDC provider for the cluster" },
-
-    { NGX_GCS_EXPLAIN_AWS, 403, NULL, NULL,
+    { NGX_GCS_EXPLAIN_ASSUME, 403, NULL, NULL,
       "aws_role_denied",
       "the trust policy of the role does not allow this caller" },
 

@@ -20,6 +20,7 @@
 #define NGX_GCS_EXPLAIN_AWS       0x10
 #define NGX_GCS_EXPLAIN_SUBJECT   0x20
 #define NGX_GCS_EXPLAIN_STORAGE   0x40
+#define NGX_GCS_EXPLAIN_ASSUME    0x80    /* AWS STS */
 
 
 /* a status of HTTP that there is not */

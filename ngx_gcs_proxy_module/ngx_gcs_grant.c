@@ -7,13 +7,9 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
-#include <openssl/crypto.h>
-
+#include "ngx_gcs_crypto.h"
 #include "ngx_gcs_escape.h"
 #include "ngx_gcs_grant_step.h"
-
-
-static void ngx_gcs_grant_wipe(void *data);
 
 
 ngx_gcs_grant_t *
@@ -167,35 +163,11 @@ ngx_gcs_grant_granted(ngx_gcs_grant_t *grant)
 u_char *
 ngx_gcs_grant_secret(ngx_gcs_grant_t *grant, size_t len)
 {
-    ngx_str_t           *secret;
-    ngx_pool_cleanup_t  *cln;
+    ngx_str_t  *secret;
 
-    cln = ngx_pool_cleanup_add(grant->pool, sizeof(ngx_str_t));
-    if (cln == NULL) {
-        return NULL;
-    }
+    secret = ngx_gcs_crypto_secret(grant->pool, len);
 
-    secret = cln->data;
-
-    secret->len = len;
-    secret->data = ngx_pnalloc(grant->pool, len);
-
-    if (secret->data == NULL) {
-        return NULL;
-    }
-
-    cln->handler = ngx_gcs_grant_wipe;
-
-    return secret->data;
-}
-
-
-static void
-ngx_gcs_grant_wipe(void *data)
-{
-    ngx_str_t  *secret = data;
-
-    OPENSSL_cleanse(secret->data, secret->len);
+    return secret ? secret->data : NULL;
 }
 
 
@@ -347,4 +319,12 @@ ngx_gcs_grant_basic(ngx_gcs_grant_t *grant, ngx_gcs_request_t *req)
     ngx_encode_base64(&value, &plain);
 
     return ngx_gcs_grant_header(grant, req, "Authorization: Basic ", &value);
+}
+
+
+void
+ngx_gcs_grant_json_free(json_t *json)
+{
+    ngx_gcs_credentials_wipe(json);
+    json_decref(json);
 }

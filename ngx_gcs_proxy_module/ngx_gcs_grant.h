@@ -22,6 +22,9 @@
 #define NGX_GCS_GRANT_ERROR_MAX    512
 #define NGX_GCS_GRANT_ACCOUNT_MAX  255
 
+/* a refresh token is never larger, bytes */
+#define NGX_GCS_GRANT_REFRESH_MAX  1024
+
 
 /*
  * The way from a credential to an access token, as a state machine without
@@ -74,6 +77,7 @@ typedef struct {
     ngx_str_t                token;
     time_t                   lifetime;   /* seconds */
     ngx_str_t                account;    /* see ngx_gcs_grant_create() */
+    ngx_str_t                refresh_token;     /* likewise */
 
     /* of a failure: a text for the log, never with a secret */
     ngx_str_t                error;
@@ -86,7 +90,10 @@ typedef struct {
  * Begins the exchange.  All memory comes from pool, secrets in it are wiped
  * with it; cred must outlive the grant.  The metadata server is asked for the
  * name of its account, unless the caller sets grant->account, because it
- * knows it already.  Returns NULL if memory is out.
+ * knows it already.  grant->refresh_token is that which an earlier answer has
+ * put in the place of the credential's own; the caller sets it, and keeps
+ * what it is in the end, also after a failure.  Returns NULL if memory is
+ * out.
  */
 ngx_gcs_grant_t *ngx_gcs_grant_create(ngx_pool_t *pool,
     ngx_gcs_credentials_t *cred);

@@ -7,8 +7,6 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
-#include <openssl/crypto.h>
-
 #include "ngx_gcs_grant_step.h"
 
 
@@ -57,7 +55,7 @@ ngx_gcs_grant_token(ngx_gcs_grant_t *grant, ngx_gcs_response_t *res)
     json = ngx_gcs_grant_json(res);
 
     if (json_object_get(json, "error")) {
-        json_decref(json);
+        ngx_gcs_grant_json_free(json);
         return ngx_gcs_grant_refused(grant, res);
     }
 
@@ -100,10 +98,9 @@ ngx_gcs_grant_token(ngx_gcs_grant_t *grant, ngx_gcs_response_t *res)
             grant->token.len = len;
         }
 
-        OPENSSL_cleanse((char *) json_string_value(token), len);
     }
 
-    json_decref(json);
+    ngx_gcs_grant_json_free(json);
 
     if (what) {
         return ngx_gcs_grant_failed(grant, rc, what);
@@ -259,7 +256,7 @@ ngx_gcs_grant_refused(ngx_gcs_grant_t *grant, ngx_gcs_response_t *res)
 
     rc = ngx_gcs_grant_passing(res->status, error, text) ? NGX_BUSY
                                                          : NGX_DECLINED;
-    json_decref(json);
+    ngx_gcs_grant_json_free(json);
 
     return rc;
 }
@@ -321,16 +318,12 @@ ngx_gcs_grant_quote(u_char *p, u_char *last, const char *text)
     u_char  c;
     size_t  len;
 
-    if (last - p < 2) {
-        return p;
-    }
-
     *p++ = '"';
     last--;
 
     while (*text && p < last) {
 
-        len = strcspn(text, " \t\r\n\"'(),:;<>@?&/");
+        len = strcspn(text, " \t\r\n\"'(),:;<>@?&/=[]{}|*");
 
         if (ngx_gcs_grant_secret_word(text, len)) {
             p = ngx_slprintf(p, last, "...");
@@ -367,7 +360,8 @@ ngx_gcs_grant_secret_word(const char *p, size_t len)
     }
 
     return ngx_strncmp(p, "ya29.", sizeof("ya29.") - 1) == 0
-           || ngx_strncmp(p, "eyJ", sizeof("eyJ") - 1) == 0;
+           || ngx_strncmp(p, "eyJ", sizeof("eyJ") - 1) == 0
+           || ngx_strncmp(p, "GOCSPX-", sizeof("GOCSPX-") - 1) == 0;
 }
 
 

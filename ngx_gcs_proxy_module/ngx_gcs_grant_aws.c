@@ -207,12 +207,6 @@ static ngx_int_t
 ngx_gcs_grant_aws_get(ngx_gcs_grant_t *grant, ngx_gcs_request_t *req,
     ngx_str_t *url, ngx_str_t *role)
 {
-    if (url->len == 0) {
-        ngx_str_set(&grant->error, "no AWS region is known; set AWS_REGION "
-                                   "in the environment of nginx");
-        return NGX_ERROR;
-    }
-
     ngx_str_set(&req->method, "GET");
 
     req->url = *url;
@@ -310,8 +304,18 @@ ngx_gcs_grant_session_refused(ngx_gcs_grant_t *grant, ngx_gcs_response_t *res)
 static ngx_int_t
 ngx_gcs_grant_region_request(ngx_gcs_grant_t *grant, ngx_gcs_request_t *req)
 {
-    return ngx_gcs_grant_aws_get(grant, req, &grant->cred->subject.region_url,
-                                 NULL);
+    ngx_str_t  *url;
+
+    url = &grant->cred->subject.region_url;
+
+    if (url->len == 0) {
+        grant->word = "no_aws_role";
+        ngx_str_set(&grant->error, "no AWS region is known; set AWS_REGION "
+                                   "in the environment of nginx");
+        return NGX_ERROR;
+    }
+
+    return ngx_gcs_grant_aws_get(grant, req, url, NULL);
 }
 
 
@@ -340,7 +344,19 @@ ngx_gcs_grant_region_response(ngx_gcs_grant_t *grant, ngx_gcs_response_t *res)
 static ngx_int_t
 ngx_gcs_grant_role_request(ngx_gcs_grant_t *grant, ngx_gcs_request_t *req)
 {
-    return ngx_gcs_grant_aws_get(grant, req, &grant->cred->subject.url, NULL);
+    ngx_str_t  *url;
+
+    url = &grant->cred->subject.url;
+
+    if (url->len == 0) {
+        grant->word = "no_aws_role";
+        ngx_str_set(&grant->error, "no AWS keys are in the environment of "
+                                   "nginx, and \"credential_source\" has no "
+                                   "\"url\" to ask for them");
+        return NGX_ERROR;
+    }
+
+    return ngx_gcs_grant_aws_get(grant, req, url, NULL);
 }
 
 

@@ -40,7 +40,7 @@ ngx_gcs_grant_step_t  ngx_gcs_grant_identity = {
 
 
 ngx_gcs_grant_step_t  ngx_gcs_grant_assume = {
-    "AWS STS", NGX_GCS_EXPLAIN_AWS,
+    "AWS STS", NGX_GCS_EXPLAIN_ASSUME,
     ngx_gcs_grant_assume_request,
     ngx_gcs_grant_assume_response,
     ngx_gcs_grant_assume_response
@@ -161,7 +161,10 @@ ngx_gcs_grant_assume_response(ngx_gcs_grant_t *grant, ngx_gcs_response_t *res)
 
     rc = ngx_gcs_grant_aws_keys(grant, rc, err);
 
-    explain = ngx_gcs_explain(NGX_GCS_EXPLAIN_AWS, res->status, NULL, NULL);
+    /* err has the remedy already */
+
+    explain = ngx_gcs_explain(NGX_GCS_EXPLAIN_ASSUME, res->status, NULL,
+                              NULL);
 
     if (explain) {
         grant->word = explain->word;

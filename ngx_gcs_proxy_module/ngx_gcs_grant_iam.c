@@ -7,8 +7,6 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
-#include <openssl/crypto.h>
-
 #include "ngx_gcs_escape.h"
 #include "ngx_gcs_grant_step.h"
 
@@ -221,7 +219,7 @@ ngx_gcs_grant_iam_response(ngx_gcs_grant_t *grant, ngx_gcs_response_t *res)
     value = json_string_value(token);
 
     if (len == 0 || !ngx_gcs_grant_token_valid(value, len)) {
-        json_decref(json);
+        ngx_gcs_grant_json_free(json);
         return ngx_gcs_grant_failed(grant, NGX_DECLINED, "answered 200 "
                                     "without a valid access token");
     }
@@ -229,14 +227,12 @@ ngx_gcs_grant_iam_response(ngx_gcs_grant_t *grant, ngx_gcs_response_t *res)
     grant->token.data = ngx_gcs_grant_secret(grant, len);
 
     if (grant->token.data == NULL) {
-        json_decref(json);
+        ngx_gcs_grant_json_free(json);
         return ngx_gcs_grant_failed(grant, NGX_ERROR, "no memory");
     }
 
     ngx_memcpy(grant->token.data, value, len);
     grant->token.len = len;
-
-    OPENSSL_cleanse((char *) value, len);
 
     /*
      * The time of expiry is Google's clock: if it makes no sense here, the
@@ -250,7 +246,7 @@ ngx_gcs_grant_iam_response(ngx_gcs_grant_t *grant, ngx_gcs_response_t *res)
                                                            "expireTime"))
                - grant->now;
 
-    json_decref(json);
+    ngx_gcs_grant_json_free(json);
 
     grant->lifetime = (lifetime > 0 && lifetime < imp->lifetime)
                       ? lifetime : imp->lifetime;

@@ -32,6 +32,8 @@ static ngx_int_t ngx_gcs_grant_jwt_request(ngx_gcs_grant_t *grant,
     ngx_gcs_request_t *req);
 static ngx_int_t ngx_gcs_grant_refresh_request(ngx_gcs_grant_t *grant,
     ngx_gcs_request_t *req);
+static ngx_int_t ngx_gcs_grant_refresh_response(ngx_gcs_grant_t *grant,
+    ngx_gcs_response_t *res);
 static ngx_int_t ngx_gcs_grant_metadata_request(ngx_gcs_grant_t *grant,
     ngx_gcs_request_t *req);
 static ngx_int_t ngx_gcs_grant_metadata_response(ngx_gcs_grant_t *grant,
@@ -55,7 +57,7 @@ ngx_gcs_grant_step_t  ngx_gcs_grant_jwt = {
 ngx_gcs_grant_step_t  ngx_gcs_grant_refresh = {
     "token endpoint", NGX_GCS_EXPLAIN_OAUTH,
     ngx_gcs_grant_refresh_request,
-    ngx_gcs_grant_token,
+    ngx_gcs_grant_refresh_response,
     NULL
 };
 
@@ -143,7 +145,8 @@ ngx_gcs_grant_refresh_request(ngx_gcs_grant_t *grant, ngx_gcs_request_t *req)
     cred = grant->cred;
 
     req->url = cred->token_uri;
-    pairs[1].value = cred->refresh_token;
+    pairs[1].value = grant->refresh_token.len ? grant->refresh_token
+                                              : cred->refresh_token;
 
     if (cred->type == NGX_GCS_EXTERNAL_USER) {
 
@@ -163,6 +166,31 @@ ngx_gcs_grant_refresh_request(ngx_gcs_grant_t *grant, ngx_gcs_request_t *req)
     }
 
     return ngx_gcs_grant_form(grant, req, pairs);
+}
+
+
+/* the answer may have a new refresh token, and the old one be void */
+
+static ngx_int_t
+ngx_gcs_grant_refresh_response(ngx_gcs_grant_t *grant,
+    ngx_gcs_response_t *res)
+{
+    json_t     *json, *value;
+    ngx_str_t   text;
+
+    json = ngx_gcs_grant_json(res);
+    value = json_object_get(json, "refresh_token");
+
+    text.len = json_string_length(value);
+    text.data = (u_char *) json_string_value(value);
+
+    if (text.len <= NGX_GCS_GRANT_REFRESH_MAX && ngx_gcs_aws_word(&text)) {
+        (void) ngx_gcs_grant_trim(grant, &text, &grant->refresh_token);
+    }
+
+    ngx_gcs_grant_json_free(json);
+
+    return ngx_gcs_grant_token(grant, res);
 }
 
 

@@ -13,6 +13,7 @@
 
 #include <jansson.h>
 
+#include "ngx_gcs_credentials_file.h"
 #include "ngx_gcs_explain.h"
 #include "ngx_gcs_grant.h"
 
@@ -107,6 +108,9 @@ ngx_int_t ngx_gcs_grant_failed(ngx_gcs_grant_t *grant, ngx_int_t rc,
 
 /* the body as JSON, integers as reals; NULL if it is none */
 json_t *ngx_gcs_grant_json(ngx_gcs_response_t *res);
+
+/* overwrites all strings in it, and frees it; json may be NULL */
+void ngx_gcs_grant_json_free(json_t *json);
 
 /* a string member, or NULL */
 const char *ngx_gcs_grant_string(json_t *json, const char *name);

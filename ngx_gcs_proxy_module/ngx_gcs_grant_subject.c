@@ -142,7 +142,7 @@ ngx_gcs_grant_subject_member(ngx_gcs_grant_t *grant, ngx_gcs_response_t *res)
 
     rc = ngx_gcs_grant_subject_set(grant, json_string_value(value),
                                    json_string_length(value));
-    json_decref(json);
+    ngx_gcs_grant_json_free(json);
 
     return rc;
 }
@@ -178,7 +178,7 @@ ngx_gcs_grant_subject_output(ngx_gcs_grant_t *grant, ngx_gcs_response_t *res)
     }
 
     if (what) {
-        json_decref(json);
+        ngx_gcs_grant_json_free(json);
         grant->word = "invalid_subject_token";
         return ngx_gcs_grant_failed(grant, NGX_DECLINED, what);
     }
@@ -190,7 +190,7 @@ ngx_gcs_grant_subject_output(ngx_gcs_grant_t *grant, ngx_gcs_response_t *res)
 
     rc = ngx_gcs_grant_subject_set(grant, json_string_value(value),
                                    json_string_length(value));
-    json_decref(json);
+    ngx_gcs_grant_json_free(json);
 
     return rc;
 }

@@ -133,7 +133,7 @@ ngx_gcs_jwt_sign(ngx_pool_t *pool, EVP_PKEY *key, char *header, char *claims,
     int         size;
     size_t      len;
     u_char     *p;
-    ngx_str_t   sig, text;
+    ngx_str_t   sig, text, *secret;
 
     size = EVP_PKEY_size(key);
     if (size <= 0) {
@@ -144,10 +144,12 @@ ngx_gcs_jwt_sign(ngx_pool_t *pool, EVP_PKEY *key, char *header, char *claims,
           + ngx_base64_encoded_length(ngx_strlen(claims)) + sizeof(".") - 1
           + ngx_base64_encoded_length(size);
 
-    text.data = ngx_pnalloc(pool, len);
-    if (text.data == NULL) {
+    secret = ngx_gcs_crypto_secret(pool, len);
+    if (secret == NULL) {
         return NGX_ERROR;
     }
+
+    text.data = secret->data;
 
     p = ngx_gcs_jwt_encode(text.data, (u_char *) header, ngx_strlen(header));
     *p++ = '.';

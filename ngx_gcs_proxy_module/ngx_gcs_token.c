@@ -51,7 +51,7 @@ ngx_gcs_token_get(ngx_gcs_token_t *token, ngx_str_t *value,
 {
     ngx_int_t  rc;
 
-    if (ngx_gcs_token_worker.store == NULL || token->slot == NULL) {
+    if (ngx_gcs_token_worker.store == NULL) {
         return NGX_DECLINED;
     }
 

@@ -17,7 +17,7 @@
 
 
 /* a token is never larger, bytes; a federated one has up to 12 KiB */
-#define NGX_GCS_TOKEN_MAX  16384
+#define NGX_GCS_TOKEN_MAX  NGX_GCS_GRANT_TOKEN_MAX
 
 
 #define NGX_GCS_TOKEN_BEARER  "Bearer "

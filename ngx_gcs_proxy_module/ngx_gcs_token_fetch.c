@@ -81,6 +81,12 @@ ngx_gcs_token_fetch(ngx_gcs_token_t *token)
 
     token->grant->account = token->account;
 
+    if (ngx_gcs_token_zone_refresh_token(token) != NGX_OK) {
+        ngx_str_set(&err, "no memory");
+        ngx_gcs_token_fetch_failed(token, NGX_ERROR, &err, 0);
+        return NGX_DECLINED;
+    }
+
     return ngx_gcs_token_fetch_step(token);
 }
 
@@ -239,25 +245,15 @@ ngx_gcs_token_fetch_answer(ngx_gcs_token_t *token, ngx_gcs_response_t *res)
 }
 
 
-/* NGX_DONE, or NGX_DECLINED */
+/* the grant has seen to it that token and lifetime are within bounds */
 
 static ngx_int_t
 ngx_gcs_token_fetch_done(ngx_gcs_token_t *token)
 {
-    ngx_str_t         err;
     ngx_msec_t        lifetime, spent;
     ngx_gcs_grant_t  *grant;
 
     grant = token->grant;
-
-    if (grant->token.len == 0
-        || grant->token.len > NGX_GCS_TOKEN_MAX
-        || grant->lifetime <= 0)
-    {
-        ngx_str_set(&err, "the token is empty, too long or expired");
-        ngx_gcs_token_fetch_failed(token, NGX_DECLINED, &err, 0);
-        return NGX_DECLINED;
-    }
 
     /* the endpoint began to count at some time after the request was sent */
 

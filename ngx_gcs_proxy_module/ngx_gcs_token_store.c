@@ -11,7 +11,7 @@
 
 
 /* to be changed with the meaning or the order of the slot's members */
-#define NGX_GCS_TOKEN_ZONE_MAGIC  0x67637302
+#define NGX_GCS_TOKEN_ZONE_MAGIC  0x67637303
 
 
 /* at the start of the zone's memory; the slots follow */
@@ -270,10 +270,6 @@ ngx_gcs_token_zone_old(ngx_shm_zone_t *shm_zone)
         }
     }
 
-    if (&old[i] == shm_zone || old[i].shm.addr == NULL) {
-        return NULL;
-    }
-
     return (ngx_slab_pool_t *) old[i].shm.addr;
 }
 
@@ -346,8 +342,10 @@ ngx_gcs_token_zone_copy(ngx_gcs_token_slot_t *slot,
     slot->file = old->file;
     slot->subject = old->subject;
     slot->account_len = old->account_len;
+    slot->refresh_len = old->refresh_len;
 
     ngx_memcpy(slot->account, old->account, old->account_len);
+    ngx_memcpy(slot->refresh_token, old->refresh_token, old->refresh_len);
 
     if (old->len == 0 || ngx_gcs_token_passed(old->deadline)) {
         return;

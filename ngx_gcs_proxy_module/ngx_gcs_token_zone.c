@@ -18,6 +18,7 @@
 
 static ngx_slab_pool_t *ngx_gcs_token_zone_pool(ngx_gcs_token_t *token);
 static void ngx_gcs_token_zone_publish(ngx_gcs_token_slot_t *slot);
+static void ngx_gcs_token_zone_keep(ngx_gcs_token_t *token);
 
 
 static ngx_slab_pool_t *
@@ -231,7 +232,7 @@ ngx_gcs_token_zone_success(ngx_gcs_token_t *token, ngx_str_t *value,
     slot->file = token->source->stamp;
     slot->subject = token->subject;
 
-    ngx_memcpy(slot->id, token->id, NGX_GCS_SHA256_LEN);
+    ngx_gcs_token_zone_keep(token);
 
     slot->account_len = ngx_min(token->grant->account.len,
                                 NGX_GCS_GRANT_ACCOUNT_MAX);
@@ -273,6 +274,10 @@ ngx_gcs_token_zone_failure(ngx_gcs_token_t *token, ngx_str_t *error,
     slot->failures++;
     slot->waiting = 0;
 
+    if (token->grant && token->grant->refresh_token.len) {
+        ngx_gcs_token_zone_keep(token);
+    }
+
     /* 1, 2, 4 ... seconds */
 
     delay = slot->failures > 6 ? NGX_GCS_TOKEN_BACKOFF
@@ -294,6 +299,64 @@ ngx_gcs_token_zone_failure(ngx_gcs_token_t *token, ngx_str_t *error,
     ngx_gcs_token_zone_publish(slot);
 
     ngx_shmtx_unlock(&shpool->mutex);
+}
+
+
+/* with the lock held: what the next fetch begins with */
+
+static void
+ngx_gcs_token_zone_keep(ngx_gcs_token_t *token)
+{
+    ngx_str_t             *value;
+    ngx_gcs_token_slot_t  *slot;
+
+    slot = token->slot;
+    value = &token->grant->refresh_token;
+
+    slot->refresh_len = ngx_min(value->len, NGX_GCS_GRANT_REFRESH_MAX);
+
+    if (slot->refresh_len) {
+        ngx_memcpy(slot->refresh_token, value->data, slot->refresh_len);
+    }
+
+    ngx_memcpy(slot->id, token->id, NGX_GCS_SHA256_LEN);
+}
+
+
+ngx_int_t
+ngx_gcs_token_zone_refresh_token(ngx_gcs_token_t *token)
+{
+    ngx_str_t             *value;
+    ngx_slab_pool_t       *shpool;
+    ngx_gcs_token_slot_t  *slot;
+
+    slot = token->slot;
+
+    if (slot->refresh_len == 0) {
+        return NGX_OK;
+    }
+
+    value = ngx_gcs_crypto_secret(token->pool, NGX_GCS_GRANT_REFRESH_MAX);
+    if (value == NULL) {
+        return NGX_ERROR;
+    }
+
+    shpool = ngx_gcs_token_zone_pool(token);
+
+    ngx_shmtx_lock(&shpool->mutex);
+
+    /* a file that has been replaced has brought its own */
+
+    if (ngx_memcmp(slot->id, token->id, NGX_GCS_SHA256_LEN) == 0) {
+        token->grant->refresh_token.data = value->data;
+        token->grant->refresh_token.len = slot->refresh_len;
+
+        ngx_memcpy(value->data, slot->refresh_token, slot->refresh_len);
+    }
+
+    ngx_shmtx_unlock(&shpool->mutex);
+
+    return NGX_OK;
 }
 
 
@@ -370,10 +433,6 @@ ngx_gcs_token_reject(ngx_gcs_token_t *token, ngx_uint_t generation)
 
     slot = token->slot;
 
-    if (slot == NULL) {
-        return NGX_DECLINED;
-    }
-
     shpool = ngx_gcs_token_zone_pool(token);
     rc = NGX_OK;
 
@@ -420,10 +479,6 @@ ngx_gcs_token_state(ngx_gcs_token_t *token, ngx_gcs_token_state_t *state)
     ngx_memzero(state, sizeof(ngx_gcs_token_state_t));
 
     slot = token->slot;
-
-    if (slot == NULL) {
-        return;
-    }
 
     shpool = ngx_gcs_token_zone_pool(token);
 

@@ -66,10 +66,12 @@ typedef struct {
     size_t                   error_len;
     size_t                   word_len;
     size_t                   account_len;
+    size_t                   refresh_len;
     size_t                   len;           /* 0: no token */
     u_char                   error[NGX_GCS_TOKEN_ERROR_MAX];
     u_char                   word[NGX_GCS_TOKEN_WORD_MAX];
     u_char                   account[NGX_GCS_GRANT_ACCOUNT_MAX];
+    u_char                   refresh_token[NGX_GCS_GRANT_REFRESH_MAX];
     u_char                   data[NGX_GCS_TOKEN_MAX];
 } ngx_gcs_token_slot_t;
 
@@ -154,6 +156,12 @@ ngx_int_t ngx_gcs_token_fetch(ngx_gcs_token_t *token);
 
 /* stops this worker's fetch so that another worker may go on at once */
 void ngx_gcs_token_fetch_cancel(ngx_gcs_token_t *token);
+
+/*
+ * Gives the grant the refresh token that an earlier fetch with the same
+ * credential has got.  NGX_ERROR: no memory.
+ */
+ngx_int_t ngx_gcs_token_zone_refresh_token(ngx_gcs_token_t *token);
 
 /* called at the end of every fetch that was begun, in ngx_gcs_token.c */
 void ngx_gcs_token_fetch_ended(ngx_gcs_token_t *token);

@@ -317,12 +317,11 @@ ngx_http_gcs_unauthorized(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 }
 
 
-/* as the directives proxy_next_upstream* of the user allow */
+/* as the user's proxy_next_upstream and its tries allow; the pause its time */
 
 static ngx_uint_t
 ngx_http_gcs_may_retry(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 {
-    ngx_msec_t                 timeout;
     ngx_uint_t                 tries;
     ngx_http_upstream_conf_t  *ucf;
 
@@ -330,14 +329,6 @@ ngx_http_gcs_may_retry(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 
     if (r->request_body_no_buffering
         || (ucf->next_upstream & NGX_HTTP_UPSTREAM_FT_OFF))
-    {
-        return 0;
-    }
-
-    timeout = ucf->next_upstream_timeout;
-
-    if (timeout
-        && ngx_current_msec - r->upstream->peer.start_time >= timeout)
     {
         return 0;
     }

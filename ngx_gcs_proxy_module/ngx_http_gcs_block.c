@@ -281,6 +281,7 @@ ngx_http_gcs_hmac_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_gcs_block_t *block = conf;
 
+    u_char                 *p;
     ngx_str_t              *value;
     ngx_gcs_credentials_t  *preset;
 
@@ -291,7 +292,17 @@ ngx_http_gcs_hmac_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "is duplicate";
     }
 
-    if (!ngx_gcs_aws_word(&value[1])) {
+    for (p = value[1].data; p < value[1].data + value[1].len; p++) {
+        if ((*p >= 'A' && *p <= 'Z') || (*p >= 'a' && *p <= 'z')
+            || (*p >= '0' && *p <= '9'))
+        {
+            continue;
+        }
+
+        break;
+    }
+
+    if (value[1].len == 0 || p != value[1].data + value[1].len) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid access ID \"%V\" in \"%V\" directive",
                            &value[1], &cmd->name);

@@ -294,9 +294,10 @@ char *
 ngx_http_gcs_conf_error(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf,
     const char *fmt, ...)
 {
-    va_list    args;
-    ngx_str_t  text;
-    u_char     buf[NGX_MAX_CONF_ERRSTR];
+    va_list                   args;
+    ngx_str_t                 text;
+    ngx_http_gcs_loc_conf_t  *level;
+    u_char                    buf[NGX_MAX_CONF_ERRSTR];
 
     va_start(args, fmt);
     text.len = ngx_vslprintf(buf, buf + NGX_MAX_CONF_ERRSTR, fmt, args) - buf;
@@ -304,13 +305,14 @@ ngx_http_gcs_conf_error(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf,
 
     text.data = buf;
 
-    if (conf->file) {
-        ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "%V in %V:%ui",
-                      &text, conf->file, conf->line);
+    /* what is inherited stands at an outer level, and is known by its line */
 
-    } else {
-        ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "%V", &text);
+    for (level = conf; level->file == NULL; level = level->parent) {
+        /* void */
     }
+
+    ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "%V in %V:%ui",
+                  &text, level->file, level->line);
 
     return NGX_CONF_ERROR;
 }

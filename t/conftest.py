@@ -76,9 +76,8 @@ def key_file(emulator: Emulator, bucket: str, tmp_path: Path) -> Path:
 
 
 def secrets_of(emulator: Emulator) -> list[str]:
-    """All that the emulator has given out in this test."""
-    return [signing_key().private_pem,
-            *(token["value"] for token in emulator.tokens())]
+    """All that the emulator has given out, or been shown, in this test."""
+    return [signing_key("default").private_pem, *emulator.secrets()]
 
 
 @pytest.fixture

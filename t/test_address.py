@@ -797,6 +797,13 @@ def test_only_declared_identities_match_a_variable(proxy, emulator, name):
     ("location / { gcs_object test-bucket/x; }",
      ['"gcs_object"', "gs://"]),
     ("location / { gcs_object gs://Test/x; }", ['"gcs_object"']),
+    ("location / { gcs_object gs://test-bucket/; }",
+     ['"gs://test-bucket/" in "gcs_object"', "no object is named"]),
+    ("location / { gcs_object gs://test-bucket; }", ["no object is named"]),
+    ("location / { gcs_pass gs://test-bucket; gcs_user_project a;"
+     " gcs_user_project b; }", ['"gcs_user_project" directive is duplicate']),
+    ("location / { gcs_pass gs://test-bucket; proxy_cache_key a;"
+     " proxy_cache_key b; }", ['"proxy_cache_key" directive is duplicate']),
 ])
 def test_a_configuration_without_sense_is_refused_by_name_and_line(
         refuses, server, reasons):
@@ -813,6 +820,17 @@ def test_variables_must_exist(refuses):
     refuses("location / { gcs_pass gs://test-bucket/$no_such_variable;"
             " gcs_buckets test-bucket; }",
             'unknown "no_such_variable" variable')
+
+
+@pytest.mark.parametrize("line", [
+    'gcs_pass "gs://test-bucket/${a";', 'gcs_object "gs://a-bucket/${a";',
+    'gcs_auth "${a";', 'gcs_set_header x-goog-a "${a";',
+    'gcs_user_project "${a";', 'proxy_cache_key "${a";'])
+def test_a_variable_that_is_spelt_wrong_is_told_at_its_line(refuses, line):
+    said = refuses("location /a/ { gcs_pass gs://test-bucket; }"
+                   "location /b/ {\n%s\n}" % line,
+                   'closing bracket in "a" variable is missing')
+    assert said.count("[emerg]") == 1 and "nginx.conf:" in said
 
 
 def test_gcs_pass_needs_to_know_an_identity(refuses):

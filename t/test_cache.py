@@ -414,6 +414,26 @@ def test_an_object_that_is_not_cached_still_has_ranges(serve, emulator,
         same(server.get("/m/a.txt"), 200, "MISS")
 
 
+@pytest.mark.parametrize("valid, times", [
+    ("", 2), ("proxy_cache_valid 404 1m;", 2), ("proxy_cache_valid 1m;", 1),
+    ("proxy_cache_valid 200 1m;", 1), ("proxy_cache_valid any 1m;", 1),
+    ("proxy_cache_valid 404 1m; proxy_cache_valid 200 0;", 2)])
+def test_an_object_that_does_not_say_how_long_is_cached_as_the_user_says(
+        serve, emulator, key_file, valid, times):
+    """Not at all, most often: then a part is asked for as without a cache."""
+    put(emulator)
+    emulator.fault(kind="storage", count=None,
+                   remove_headers=["Cache-Control", "Expires"])
+    server = serve(conf(valid))
+    kept = ["MISS", "HIT"] if times == 1 else ["MISS", "MISS"]
+    for status in kept:
+        same(server.get("/m/a.txt", {"Range": "bytes=5-8"}), 206, status,
+             BODY[5:9])
+    # a look for the cache first, and the part itself then
+    ranges = [sent(record).get("range") for record in asked(emulator)]
+    assert ranges == ([None] if times == 1 else [None, "bytes=5-8"] * 2)
+
+
 # growing old
 
 

@@ -504,7 +504,7 @@ def test_callers_without_a_right_are_refused(google, base):
     status, _, body = call_iam(google, base, blob, method="signBlob")
     assert error_of(body) == denied
     assert "iam.serviceAccounts.signBlob" in body["error"]["message"]
-    google.set_policy(TARGET, {})
+    allow(google, "serviceAccount:" + MIDDLE)
     status, _, body = call_iam(google, base)
     assert error_of(body) == denied and body["error"]["message"] == (
         "Permission 'iam.serviceAccounts.getAccessToken' denied on resource "

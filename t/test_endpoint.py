@@ -12,7 +12,7 @@ import pytest
 
 from conftest import SANITIZE
 from emulator import certificates
-from harness.nginx import wait_until
+from harness.nginx import version, wait_until
 
 BODY = b"hello"
 
@@ -218,6 +218,17 @@ def test_a_ca_file_that_is_missing_is_told_at_start(nginx, emulator,
     ("http://pool", "upstream pool { server 192.0.2.1:80; }"),
     ("http://pool", "upstream pool { server 127.0.0.1:80;"
                     "server 192.0.2.1:80 backup; }"),
+    ("http://pool", "upstream pool { server [2001:db8::1]:80; }"),
+    ("http://pool", "upstream pool { server [::2]:80; }"),
+    # what a mapped address reaches is not looked into
+    ("http://pool", "upstream pool { server [::ffff:127.0.0.1]:80; }"),
+    ("http://pool", "upstream pool { server unix:/tmp/x; server [::1]:80;"
+                    "server [fe80::1]:80; }"),
+    pytest.param("http://pool", "resolver 127.0.0.1; upstream pool {"
+                 "zone p 64k; server localhost:80 resolve; }",
+                 marks=pytest.mark.skipif(
+                     version() < (1, 27, 3),
+                     reason="servers have no \"resolve\"")),
 ])
 def test_clear_text_is_for_this_machine_only(nginx, emulator, key_file,
                                              target, http):
@@ -234,6 +245,9 @@ def test_clear_text_is_for_this_machine_only(nginx, emulator, key_file,
     ("http://localhost:1", ""), ("https://192.0.2.1", ""),
     ("https://192.0.2.1:8443 host=storage.googleapis.com", ""),
     ("http://pool", "upstream pool { server unix:/tmp/x; }"),
+    ("http://pool", "upstream pool { server [::1]:80; }"),
+    ("http://pool", "upstream pool { server [::1]:80; server unix:/tmp/x;"
+                    "server 127.9.9.9:80; }"),
     ("http://POOL", "upstream pool { server 127.0.0.1:1; }"),
     ("https://pool", "upstream pool { server 192.0.2.1:443; }"),
 ])
@@ -444,6 +458,22 @@ def test_locations_with_one_endpoint_share_its_connections(
                        gcs_endpoint {TLS}; {TRUST} }}""" for n in range(5))
     server = serve(conf(TRUST, target=TLS, server=more))
     for n in ("m", 0, 1, 2, 3, 4):
+        assert server.get(f"/{n}/a.txt").body == BODY
+    assert emulator.connections()["storage"] == 1
+
+
+def test_locations_that_differ_may_share_a_users_upstream(
+        serve, emulator, key_file, a_txt):
+    """Its connections are its own business, whatever gcs_keepalive says."""
+    more = "".join(f"""location /{n}/ {{ gcs_pass gs://test-bucket;
+                       gcs_endpoint http://pool host=localhost;
+                       gcs_keepalive {n}; }}"""
+                   for n in (1, 2, 3))
+    server = serve(conf(target="http://pool host=localhost", server=more,
+                        http="upstream pool { server %%ADDRESS%%;"
+                             " keepalive 2; }"),
+                   ADDRESS=emulator.url.removeprefix("http://"))
+    for n in ("m", 1, 2, 3, "m"):
         assert server.get(f"/{n}/a.txt").body == BODY
     assert emulator.connections()["storage"] == 1
 

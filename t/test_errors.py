@@ -500,6 +500,15 @@ def test_proxy_next_upstream_timeout_is_respected(front, emulator):
     assert len(storage(emulator)) == 1
 
 
+@pytest.mark.parametrize("timeout, tries", [("100ms", 1), ("2s", 2)])
+def test_the_time_of_the_first_try_counts(timeout, tries, front, emulator):
+    emulator.fault(kind="storage", status=503, delay=0.15)
+    server = front(f"proxy_next_upstream_timeout {timeout};")
+    response = server.get("/media/a")
+    assert response.status == (503 if tries == 1 else 200)
+    assert len(storage(emulator)) == tries
+
+
 def test_a_broken_connection_is_tried_again(front, emulator):
     """nginx's own retry: a kept connection that GCS has closed."""
     server = front()
@@ -699,6 +708,28 @@ def test_a_401_without_a_fresh_token_is_502(front, emulator):
 
     # the account is back
     emulator.clear_faults()
+
+
+def test_a_401_during_the_back_off_is_502_at_once(front, emulator):
+    """Its token is of no use, and the endpoint wants to be left alone."""
+    emulator.fault(kind="token", token_lifetime=3, token={"expires_in": 3})
+    emulator.fault(kind="token", status=503, retry_after=30, count=None)
+    server = front()
+    assert server.get("/media/a").body == BODY
+    server.wait_log("could not be fetched")     # ahead of the expiry
+    emulator.revoke_tokens()
+    start = time.monotonic()
+    response = server.get("/media/a")
+    assert time.monotonic() - start < 0.5
+    assert is_own_page(response, 502)
+    assert response.get("X-Error") == "token_unavailable"
+    assert upstream_status(response) == [401]
+    assert statuses(emulator) == [200, 401]
+    assert emulator.counts()["token"] == 2
+
+    # the next one need not ask GCS
+    assert server.get("/media/a").status == 502
+    assert statuses(emulator) == [200, 401]
 
 
 def test_many_401_at_once_cost_one_token(front, emulator):

@@ -17,7 +17,7 @@ from typing import Any, Callable, Iterator
 import pytest
 
 from harness import Connection, Nginx, Truncated, load
-from harness.nginx import wait_until
+from harness.nginx import version, wait_until
 
 BODY = b"0123456789"
 SANITIZE = os.environ.get("GCS_SANITIZE", "0") not in ("", "0")
@@ -628,6 +628,9 @@ def test_a_client_that_leaves_after_its_wait_for_a_token(front, emulator,
 CUT = "cut off"         # a head of 200, and not all of the body
 WHOLE = "whole"         # BODY
 
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n"
+PASSED = (WHOLE, True) if version() >= (1, 29, 0) else (502, False)
+
 CHUNKED = b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 # what GCS says, what becomes of it, whether the connection may be used again
@@ -660,7 +663,18 @@ FAULTS: dict[str, tuple[Steps, object, bool]] = {
     "no reason": ([OK.replace(b"200 X", b"200", 1)], WHOLE, True),
     "lines without CR": ([OK.replace(b"\r\n", b"\n")], WHOLE, True),
 
-    # 1xx
+    # 1xx; nginx knows 103 since 1.29, and takes what it does not know for
+    # the answer, whose end cannot be told
+    "103 and then the answer": ([HINTS + OK], *PASSED),
+    "103 and the answer a moment later": ([HINTS, 0.05, OK], *PASSED),
+    "103 in two pieces": ([HINTS[:20], 0.02, HINTS[20:] + OK], *PASSED),
+    "103 twice": ([HINTS + HINTS, 0.02, OK], *PASSED),
+    "103 and an error": ([HINTS + answer(404, b"x")],
+                         404 if PASSED[1] else 502, PASSED[1]),
+    "100 and then the answer": (
+        [b"HTTP/1.1 100 Continue\r\n\r\n" + OK], 502, False),
+    "102 and then the answer": (
+        [b"HTTP/1.1 102 Processing\r\n\r\n", 0.02, OK], 502, False),
     "100 alone": ([b"HTTP/1.1 100 Continue\r\n\r\n", 0.6, CLOSE], 502,
                   False),
     "103 and closed": ([b"HTTP/1.1 103 Early\r\nLink: </x>\r\n\r\n", CLOSE],

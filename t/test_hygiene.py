@@ -240,6 +240,22 @@ def test_a_large_body_with_a_read_does_not_end_up_anywhere(front, item,
                 if p.is_file()]
 
 
+@pytest.mark.parametrize("body", [
+    b"zz\r\n", b"-1\r\n\r\n", b"1\r\nxx\r\n0\r\n\r\n",
+    b"fffffffffffffffff\r\n"])
+def test_a_malformed_body_with_a_read_is_400(body, front, item, emulator):
+    """And ends the connection: where the next request begins is unknown."""
+    for path in ("/media/a", "/media/none"):
+        connection = front().connect()
+        response = connection.request(
+            "GET", path, {"Transfer-Encoding": "chunked"},
+            body + b"GET /media/a HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert response.status == 400
+        assert b"<center>nginx" in response.body
+        assert connection.closed_by_peer()
+    assert emulator.requests("storage") == []
+
+
 OUTER = [
     'proxy_set_header X-Leak "leak";',
     'proxy_set_header Authorization "Basic leak";',

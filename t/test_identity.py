@@ -239,6 +239,8 @@ def test_token_endpoint_replaces_what_the_file_says(nginx, emulator, bucket,
     ("file %%KEY%%; ssl_trusted_certificate /nowhere/ca.pem;",
      "/nowhere/ca.pem"),
     ("file %%KEY%%; proxy localhost:3128;", '"localhost:3128" in "proxy"'),
+    ("file %%KEY%%; proxy http://;", '"http://" in "proxy"'),
+    ("file %%KEY%%; proxy https://;", '"https://" in "proxy"'),
     ("file %%KEY%%; proxy off; proxy off;", '"proxy" directive is duplicate'),
 ])
 def test_mistakes_in_the_block_are_told(nginx, emulator, key_file, inside,
@@ -290,6 +292,28 @@ def test_a_name_that_nobody_declares_is_told(nginx, emulator, key_file, name):
     line = said(nginx, conf(auth=f"gcs_auth {name};"))
     assert f'"gcs_auth" name "{name}"' in line
     assert "gcs_credentials" in line
+
+
+@pytest.mark.parametrize("text", [
+    # each with the line that must be named
+    "gcs_auth raeder;\nserver { location / { } }",
+    "server {\ngcs_auth raeder;\nlocation / { } }",
+    "server { location / {\ngcs_auth raeder;\nreturn 200; } }",
+    "server { location / {\ngcs_auth raeder;\nlocation /a { } } }",
+    "gcs_auth raeder;\nserver { location / {\ngcs_auth reader;\n} }",
+])
+def test_the_line_of_the_wrong_name_is_told_wherever_it_stands(
+        nginx, emulator, key_file, text):
+    http = "gcs_credentials reader { file %%KEY%%; }\n" + text
+    server = nginx(http, start=False)
+    tested = server.test()
+    assert tested.returncode == 1
+    lines = [line for line in tested.stderr.splitlines() if "[emerg]" in line]
+    wanted = [number for number, line in enumerate(
+        server.conf.read_text().splitlines(), 1) if "raeder" in line]
+    assert len(lines) == 1
+    assert re.search(rf'unknown "gcs_auth" name "raeder".* in .*'
+                     rf'nginx\.conf:{wanted[0]}$', lines[0]), tested.stderr
 
 
 def test_credentials_may_come_after_their_use(nginx, emulator, key_file,

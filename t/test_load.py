@@ -16,8 +16,8 @@ from typing import Callable, Iterator
 
 import pytest
 
-from harness import Nginx, load
-from harness.nginx import binary, wait_until
+from harness import Nginx, load, pace
+from harness.nginx import SLOWNESS, binary, wait_until
 
 BODY = b"0123456789"
 SECONDS = float(os.environ.get("GCS_LOAD_SECONDS", 18))
@@ -119,6 +119,10 @@ def test_short_lived_tokens_reloads_and_an_upgrade_cost_no_request(
     assert result.connections < 16 * (SECONDS / 3 + 4)
 
 
+DEAD = ({"reset": "before_headers"}, {"hang": True}, {"status": 500},
+        {"garbage": True})
+
+
 def test_a_dead_token_endpoint_costs_no_request_while_a_token_lives(
         serve, emulator):
     """Every refresh fails, in every way in turn; the token is used on."""
@@ -126,8 +130,7 @@ def test_a_dead_token_endpoint_costs_no_request_while_a_token_lives(
     server = serve("timeout 500ms;", workers=2)
     server.wait_log("token refreshed")
     start = time.monotonic()
-    for fault in ({"reset": "before_headers"}, {"hang": True},
-                  {"status": 500}, {"garbage": True}):
+    for fault in DEAD:
         emulator.fault(kind="token", **fault)
     emulator.fault(kind="token", reset="before_headers", count=None)
     with load.Load(server.port, "/media/a", connections=16, rate=800,
@@ -142,6 +145,44 @@ def test_a_dead_token_endpoint_costs_no_request_while_a_token_lives(
     wait_until(lambda: server.get("/media/a").status == 502)
     emulator.clear_faults()
     wait_until(lambda: server.get("/media/a").status == 200, 20)
+
+
+def test_a_minute_without_the_token_endpoint_costs_no_request(serve,
+                                                              emulator):
+    """A minute if GCS_LOAD_SECONDS says so.  A token lives a little longer,
+    is used all of the time, and is due for the last of it; reloads, after
+    which there is no back-off, make sure of many tries in vain."""
+    dead = max(SECONDS, 16)
+    lifetime = dead + 3
+    emulator.fault(kind="token", token_lifetime=lifetime,
+                   token={"expires_in": lifetime})
+    server = serve("timeout 500ms;", workers=2,
+                   main="worker_shutdown_timeout 9s;")
+    server.wait_log("token refreshed")
+    start = time.monotonic()
+    for _ in range(8):
+        for fault in DEAD:
+            emulator.fault(kind="token", **fault)
+    emulator.fault(kind="token", reset="before_headers", count=None)
+    with load.Load(server.port, "/media/a", connections=16, rate=800,
+                   expect=BODY) as result:
+        while time.monotonic() - start < dead - 0.7:
+            time.sleep(0.5)
+            server.reload()
+        time.sleep(max(0, start + dead - time.monotonic()))
+        assert server.log().count("token refreshed") == 1
+        in_vain = fetches(emulator) - 1
+
+        # it is back while the token has a few seconds left
+        emulator.clear_faults()
+        server.reload()
+        server.wait_log("token refreshed", lifetime - dead, count=2)
+        time.sleep(max(0, start + lifetime + 1 - time.monotonic()))
+    assert is_well(result) and result.total > 100 * SECONDS
+    assert in_vain >= 3
+    assert {record["status"] for record in emulator.requests("storage")} \
+        == {200}
+    assert result.percentile(99) < 0.5
 
 
 def test_a_killed_holder_of_the_lease_costs_only_its_own_connections(
@@ -253,7 +294,7 @@ def trickle(sock: socket.socket) -> None:
     sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n{")
     while True:
         sock.sendall(b" ")
-        time.sleep(0.001)
+        time.sleep(0.001 * SLOWNESS)
 
 
 @pytest.fixture
@@ -280,26 +321,29 @@ def silent_name_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) \
         yield
 
 
-ROUNDS = 5
-
-
-def percentile_of_pings(server: Nginx) -> float:
-    """The 99th of one round, in milliseconds."""
-    result = load.Load(server.port, "/ping", connections=4, requests=500,
-                       rate=1500).run()
-    assert is_well(result)
-    return result.percentile(99) * 1000
+ROUNDS = 11
+ATTEMPTS = 3
 
 
 def compare(quiet: Nginx, troubled: Nginx) -> None:
-    """Alternating rounds, so that what else the machine does meets both."""
-    percentile_of_pings(quiet)
-    rounds = [(percentile_of_pings(quiet), percentile_of_pings(troubled))
-              for _ in range(ROUNDS)]
-    before, after = (statistics.median(column) for column in zip(*rounds))
-    print(f"p99 of /ping: quiet {before:.2f} ms, troubled {after:.2f} ms")
-    # a worker that blocks shows as tens or hundreds of milliseconds
-    assert after < 2 * before + 5, rounds
+    """The 99th percentile of /ping: at most twice that of the quiet nginx.
+
+    Of one round it is a matter of luck, and so the median of many rounds is
+    taken, of both in turn.  A worker that blocks does so every time; a machine
+    that is busy elsewhere does not, which is why it may be tried again.
+    """
+    seen = []
+    for _ in range(ATTEMPTS):
+        rounds = pace.measure([quiet.port, troubled.port], "/ping", ROUNDS,
+                              500, 1500 / SLOWNESS)
+        before, after = (statistics.median(column)
+                         for column in zip(*rounds))
+        seen.append(f"{before * 1000:.2f} ms quiet, "
+                    f"{after * 1000:.2f} ms troubled")
+        print("p99 of /ping:", seen[-1])
+        if after <= 2 * before:
+            return
+    raise AssertionError(seen)
 
 
 MORE = 6        # credentials, each with a fetch of its own under way

@@ -496,6 +496,31 @@ def test_what_would_break_safety_is_refused(nginx, emulator, key_file, block):
     assert wrong == {}
 
 
+@pytest.mark.parametrize("level", ["http", "server", "outer location"])
+def test_an_outer_proxy_set_body_is_refused_where_writes_are_allowed(
+        nginx, emulator, key_file, level):
+    """It cannot be taken back, and would be stored in place of the body."""
+    body = "proxy_set_body x;"
+    outer = {"http": conf("gcs_methods PUT;", http=body),
+             "server": conf("gcs_methods PUT;", server=body),
+             "outer location": conf(body + """
+                 location /m/n/ { gcs_pass gs://test-bucket; gcs_methods PUT; }
+             """).replace("gcs_pass", "#", 1)}[level]
+    server = nginx(outer, start=False)
+    tested = server.test()
+    assert tested.returncode == 1
+    line = next(n for n, text in enumerate(
+        server.conf.read_text().splitlines(), 1)
+        if "gcs_pass" in text)
+    assert re.search(rf'"proxy_set_body" at an outer level .*"gcs_methods".*'
+                     rf"nginx\.conf:{line}$", tested.stderr, re.M), \
+        tested.stderr
+
+    # and has no effect where they are not, see below
+    server = nginx(outer.replace("gcs_methods PUT;", ""), start=False)
+    assert server.test().returncode == 0
+
+
 @pytest.mark.parametrize("line", [
     "proxy_set_header Host evil.example;", "proxy_set_header Cookie leak;",
     "proxy_set_header Authorization x;", "proxy_pass_request_headers on;",

@@ -276,6 +276,25 @@ def test_elsewhere_they_are_empty(serve, emulator):
         in log_lines(server, 1)[0]
 
 
+def test_those_for_the_request_to_gcs_are_empty_elsewhere(serve, emulator):
+    """Nobody needs to know them, and who does gets nothing by them."""
+    names = ["authorization", "accept_encoding", "range", "if_range",
+             "if_match", "if_none_match", "if_modified_since",
+             "if_unmodified_since", "content_length", "content_type"]
+    values = "".join(f"${{__gcs_{name}}}" for name in names)
+    server = serve("""
+        location / { return 200 "<%s>"; }
+        location /m/ { return 200 "<$__gcs_authorization>";
+                       gcs_pass gs://test-bucket; gcs_auth reader; }
+    """ % values)
+    server.wait_log("token refreshed")
+    for path in ("/x", "/m/x.txt"):
+        response = server.get(path, {
+            "Range": "bytes=0-1", "If-Range": '"x"', "If-None-Match": '"x"',
+            "Accept-Encoding": "gzip", "Content-Type": "text/x"})
+        assert response.text == "<>"
+
+
 def test_they_can_be_used_before_the_content_phase(serve, emulator):
     """Values found in the rewrite phase must not outlive a rewrite."""
     server = serve("""
@@ -406,6 +425,32 @@ def test_by_hand_a_token_that_does_not_come_is_an_error_too(
     answer = server.get("/media/?name=x.txt")
     assert (answer.status, shown(answer)["error"]) == (status, error)
     assert emulator.requests("storage") == []
+
+
+def test_by_hand_a_request_during_the_back_off_fails_at_once(serve,
+                                                             emulator):
+    emulator.fault(kind="token", status=503, count=None, body="{}")
+    server = serve("location /media/ { %s %s }" % (BY_HAND, SHOW))
+    server.wait_log("could not be fetched")
+    for _ in range(3):
+        start = time.monotonic()
+        answer = server.get("/media/?name=x.txt")
+        assert (answer.status, shown(answer)["error"]) == (
+            502, "token_unavailable")
+        assert time.monotonic() - start < 0.5
+    assert emulator.requests("storage") == []
+
+
+def test_a_token_that_is_not_there_yet_is_an_empty_value(serve, emulator):
+    """What comes before the content phase waits for nothing."""
+    hold_tokens(emulator)
+    server = serve("""
+        location /show { gcs_auth reader;
+                         return 200 "<$gcs_authorization>$gcs_credentials"; }
+    """)
+    server.graceful = False
+    assert server.get("/show").text == "<>reader"
+    emulator.clear_faults()
 
 
 @pytest.mark.parametrize("name, status, error", [

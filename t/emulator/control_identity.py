@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .accounts import Signer, check_binding
 from .aws_state import AwsKey, AwsRole, Container, WebIdentityTrust
 from .federation import Provider
+from .hmac_keys import HmacKey, STATES
 from .metadata import Attached
 from .refresh_tokens import RefreshToken
 from .subjects import Subject
@@ -46,6 +47,22 @@ class IdentityControl:
         account = self.app.accounts.by_email[email]
         return {"email": account.email, "unique_id": account.unique_id,
                 "policy": {r: sorted(m) for r, m in account.policy.items()}}
+
+    # HMAC keys
+
+    def do_add_hmac_key(self, email: str) -> dict[str, str]:
+        self.app.accounts.get_or_create(email)
+        key = HmacKey(email)
+        self.app.hmac_keys[key.access_id] = key
+        return {"access_id": key.access_id, "secret": key.secret}
+
+    def do_update_hmac_key(self, access_id: str, state: str) -> None:
+        if state not in STATES:
+            raise ValueError(f"unknown state {state}")
+        self.app.hmac_keys[access_id].state = state
+
+    def do_set_hmac_secret(self, access_id: str, secret: str) -> None:
+        self.app.hmac_keys[access_id].secret = secret
 
     # People
 
@@ -163,8 +180,11 @@ class IdentityControl:
                      app.refresh_tokens.by_value.values()}.values():
             found += [item.value, item.client_secret, *item.previous]
         found += list(app.sts_clients.values())
+        found += [key.secret for key in app.hmac_keys.values()]
         found += [token.value for token in app.accounts.tokens.values()]
         for record in app.records:         # subject tokens, assertions
+            if record.get("signature"):    # of an HMAC key
+                found.append(record["signature"])
             form = record.get("form", {})
             found += [form[name] for name in (
                 "subject_token", "assertion", "WebIdentityToken")

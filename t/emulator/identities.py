@@ -169,6 +169,21 @@ class Identities:
         """email, unique_id, policy."""
         return self.call("account", email=email)
 
+    # HMAC keys
+
+    def hmac_key(self, email: str, *,
+                 grants: dict[str, list[str]] | None = None) \
+            -> tuple[str, str]:
+        """An HMAC key of an account: access ID and secret."""
+        if grants:
+            self.add_service_account(email, grants=grants)
+        made = self.call("add_hmac_key", email=email)
+        return made["access_id"], made["secret"]
+
+    def update_hmac_key(self, access_id: str, state: str) -> None:
+        """"active", "inactive" or "deleted"."""
+        self.call("update_hmac_key", access_id=access_id, state=state)
+
     # People
 
     def add_refresh_token(

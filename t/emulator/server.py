@@ -21,6 +21,7 @@ from .delivery import Connection, deliver
 from .errors import front_end
 from .faults import Faults
 from .federation import Provider
+from .hmac_keys import HmacKey
 from .iam import AllowedLocations, IamCredentials
 from .metadata import Metadata, MetadataState
 from .oauth import GOOGLE_AUDIENCE, TokenService
@@ -87,6 +88,7 @@ class App:
         self.store = Store()
         self.accounts = Accounts()
         self.refresh_tokens = RefreshTokens()
+        self.hmac_keys: dict[str, HmacKey] = {}
         self.metadata = MetadataState()
         self.providers: dict[str, Provider] = {}
         self.sts_clients: dict[str, str] = {}    # of workforce pools

@@ -1,7 +1,7 @@
 """Who asks, and what he may do: shared by the XML and the JSON API.
 
-`identify` tries the kinds of credentials one after another; signed URLs will
-be one more function in CREDENTIALS.
+`identify` tries the kinds of credentials one after another: tokens, and the
+signatures of HMAC keys. Signed URLs will be one more function in CREDENTIALS.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import base64
 import hashlib
 from dataclasses import dataclass, field
 
+from . import hmac_keys
 from .accounts import Account, READ_SCOPES, WRITE_SCOPES
 from .errors import (StorageError, access_denied, no_such_key, REALM,
                      unauthenticated)
@@ -60,7 +61,19 @@ def _bearer(context: Context) -> Caller | None:
                   context.app.accounts.holders(token))
 
 
-CREDENTIALS = (_bearer,)
+def _hmac(context: Context) -> Caller | None:
+    key = hmac_keys.authenticate(context)
+    if key is None:
+        return None
+
+    account = context.app.accounts.by_email.get(key.email)
+    if account is None:
+        context.record["credential"] = "account removed"
+        raise unauthenticated()
+    return Caller(key.email, None, [account])
+
+
+CREDENTIALS = (_hmac, _bearer)
 
 
 def identify(context: Context) -> Caller:

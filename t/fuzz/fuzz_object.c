@@ -9,6 +9,10 @@
 #include "ngx_gcs_object.h"
 
 
+#define FUZZ_LONG  8192
+
+
+static void fuzz_long(ngx_pool_t *pool, ngx_str_t *text);
 static void fuzz_url(ngx_str_t *url);
 static void fuzz_path(ngx_pool_t *pool, ngx_str_t *raw);
 static ngx_uint_t fuzz_has_dots(ngx_str_t *path);
@@ -33,9 +37,70 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_url(&text);
     fuzz_path(pool, &text);
 
+    /* it takes as long as many short ones: only where it is asked for */
+
+    if (size > 1 && data[0] == '*') {
+        text.data++;
+        text.len--;
+
+        fuzz_long(pool, &text);
+    }
+
     ngx_destroy_pool(pool);
 
     return 0;
+}
+
+
+/*
+ * The same as what an application may send in a redirect: 8 to 16 KiB of the
+ * text over and over, as a whole URL and as the name in one.  So an input of
+ * the corpus may be small, and the fuzzer need not find the length by itself.
+ */
+
+static void
+fuzz_long(ngx_pool_t *pool, ngx_str_t *text)
+{
+    size_t            i, size;
+    uint32_t          hash;
+    ngx_str_t         url;
+    ngx_gcs_object_t  object;
+
+    static const char  prefix[] = "gs://b.c-d_e/";
+
+    hash = 2166136261;
+
+    for (i = 0; i < text->len; i++) {
+        hash = (hash ^ text->data[i]) * 16777619;
+    }
+
+    size = FUZZ_LONG + hash % (FUZZ_LONG + 1);
+
+    url.data = ngx_pnalloc(pool, size);
+    url.len = size;
+
+    for (i = 0; i < size; i++) {
+        url.data[i] = text->data[i % text->len];
+    }
+
+    fuzz_url(&url);
+    fuzz_path(pool, &url);
+
+    for (i = 0; i < size; i++) {
+        url.data[i] = (i < sizeof(prefix) - 1)
+                      ? (u_char) prefix[i]
+                      : text->data[(i - (sizeof(prefix) - 1)) % text->len];
+    }
+
+    fuzz_url(&url);
+
+    fuzz_check(ngx_gcs_object_parse_url(&url, &object) == NULL);
+    fuzz_check(object.name.len == size - (sizeof(prefix) - 1));
+    fuzz_check(ngx_gcs_object_check(&object.name) != NULL);
+
+    /* and as the rest of a request's path */
+
+    fuzz_path(pool, &object.name);
 }
 
 

@@ -22,6 +22,11 @@ from .client import Connection, Headers, Response
 VALGRIND = os.environ.get("GCS_VALGRIND")
 SLOWNESS = 10 if VALGRIND else 1
 
+# Variables that Google's and AWS's clients read: a test sets its own.  (And to
+# nginx NGINX means the sockets of an upgrade.)
+IDENTITIES = ("GOOGLE_", "CLOUDSDK_", "GCE_", "NO_GCE_CHECK", "AWS_",
+              "K_SERVICE", "CLOUD_RUN_JOB", "FUNCTION_NAME")
+
 CONFIGURATION = """\
 %(modules)s
 %(user)s
@@ -142,6 +147,8 @@ class Nginx:
     main      what stands before "events { }"
     modules   the dynamic modules to load, paths or names of nginx's own
     daemon    on, as services are; upgrade() works only so
+    env       variables of the environment; without HOME that is a folder
+              that is not there, and none of ours is about identities
     names     values of placeholders: NAME="x" replaces %%NAME%%
 
     %%PORT%%, and any other %%PORT_something%%, is a free port; self.ports has
@@ -165,9 +172,7 @@ class Nginx:
         self.graceful = True               # how the test's end stops it
         self._names = names
         self._daemon = daemon
-        self._env = {**os.environ, **(env or {})}
-        # to nginx this name means the sockets of an upgrade
-        self._env.pop("NGINX", None)
+        self._env = self._environment(env or {})
         self._settings = {
             "main": self._keep(env) + main, "events": events,
             "workers": workers, "log_level": log_level,
@@ -175,6 +180,12 @@ class Nginx:
             "dir": str(self.dir),
         }
         self.configure(http, server)
+
+    def _environment(self, env: dict[str, str]) -> dict[str, str]:
+        """Ours, without what tells programs who they are, and with `env`."""
+        kept = {name: value for name, value in os.environ.items()
+                if not name.startswith(IDENTITIES) and name != "NGINX"}
+        return {**kept, "HOME": str(self.dir / "home"), **env}
 
     @staticmethod
     def _load(modules: Iterable[str | Path]) -> str:
@@ -249,6 +260,16 @@ class Nginx:
              "-c", str(self.conf), "-e", "stderr"],
             capture_output=True, text=True, env=self._env,
             timeout=60 * SLOWNESS, stdin=subprocess.DEVNULL)
+
+    def refusal(self, lines: int = 1) -> str:
+        """The one line (or so many) by which nginx -t refuses itself."""
+        tested = self.test()
+        said = [line for line in tested.stderr.splitlines()
+                if "[emerg]" in line]
+        assert tested.returncode == 1, f"it is accepted:\n{tested.stderr}"
+        assert len(said) == lines, tested.stderr
+        assert not checks.leaks(tested.stderr, ())
+        return "\n".join(said)
 
     # life
 
@@ -430,6 +451,11 @@ class Nginx:
     def words(self) -> str:
         """error.log, and what went to stderr before it was open."""
         return self._read("stderr.log") + self.log()
+
+    def lines(self, level: str, pattern: str = "") -> list[str]:
+        """Lines of error.log of this level in which the pattern is found."""
+        return [line for line in self.log().splitlines()
+                if f"[{level}]" in line and re.search(pattern, line)]
 
     def access_log(self) -> str:
         return self._read("access.log")
