@@ -70,6 +70,19 @@ static ngx_gcs_explain_t  ngx_gcs_explain_rows[] = {
       "clock_skew",
       "the clock of this machine is wrong; synchronize it" },
 
+    { NGX_GCS_EXPLAIN_STS, 0, NULL, "not yet current",
+      "clock_skew",
+      "the clock of this machine is wrong; synchronize it" },
+
+    { NGX_GCS_EXPLAIN_STS, 0, "invalid_grant", "AWS response",
+      "invalid_subject_token",
+      "AWS does not accept the keys; are there old ones in "
+      "AWS_ACCESS_KEY_ID in the environment of nginx?" },
+
+    { NGX_GCS_EXPLAIN_STS, 0, "invalid_grant", "AWS account",
+      "invalid_subject_token",
+      "the role is of another AWS account than the provider says" },
+
     { NGX_GCS_EXPLAIN_STS, 0, "invalid_grant", "audience",
       "invalid_subject_token",
       "the provider does not allow the audience of the subject token" },
@@ -149,6 +162,15 @@ static ngx_gcs_explain_t  ngx_gcs_explain_rows[] = {
     { NGX_GCS_EXPLAIN_AWS, 404, NULL, NULL,
       "no_aws_role",
       "no role is attached to this instance, or its metadata service is off" },
+
+    { NGX_GCS_EXPLAIN_AWS, 403, NULL, NULL,
+      "no_aws_role",
+      "the metadata service of the instance is switched off, or the agent "
+      "does not accept the authorization token" },
+
+    { NGX_GCS_EXPLAIN_AWS, 401, NULL, NULL,
+      "no_aws_role",
+      "the authorization token is not accepted" },
 
     { NGX_GCS_EXPLAIN_ASSUME, 400, NULL, NULL,
       "aws_role_denied",

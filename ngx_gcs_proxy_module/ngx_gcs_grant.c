@@ -73,6 +73,13 @@ ngx_gcs_grant_request(ngx_gcs_grant_t *grant, time_t now,
 }
 
 
+ngx_uint_t
+ngx_gcs_grant_patient(ngx_gcs_grant_t *grant)
+{
+    return grant->cred->patient && grant->step == &ngx_gcs_grant_metadata;
+}
+
+
 ngx_int_t
 ngx_gcs_grant_response(ngx_gcs_grant_t *grant, ngx_gcs_response_t *res)
 {

@@ -106,6 +106,9 @@ ngx_gcs_grant_t *ngx_gcs_grant_create(ngx_pool_t *pool,
 ngx_int_t ngx_gcs_grant_request(ngx_gcs_grant_t *grant, time_t now,
     ngx_gcs_request_t *req);
 
+/* whether who did not answer may come late, and is worth waiting for */
+ngx_uint_t ngx_gcs_grant_patient(ngx_gcs_grant_t *grant);
+
 /*
  * Takes the response.  NGX_OK: grant->token and grant->lifetime are there.
  * NGX_AGAIN: call ngx_gcs_grant_request() for the next step.  NGX_BUSY: a

@@ -45,7 +45,10 @@ extern ngx_gcs_grant_step_t  ngx_gcs_grant_metadata;
 extern ngx_gcs_grant_step_t  ngx_gcs_grant_iam;
 
 
-/* the first step of a federation, and of one from AWS */
+/*
+ * The first step of a federation, and of one from AWS, which is NULL if
+ * nothing has to be asked there.
+ */
 ngx_gcs_grant_step_t *ngx_gcs_grant_subject_first(ngx_gcs_grant_t *grant);
 ngx_gcs_grant_step_t *ngx_gcs_grant_aws_first(ngx_gcs_grant_t *grant);
 

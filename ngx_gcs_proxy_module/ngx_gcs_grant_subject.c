@@ -59,11 +59,17 @@ static ngx_gcs_grant_step_t  ngx_gcs_grant_sts = {
 ngx_gcs_grant_step_t *
 ngx_gcs_grant_subject_first(ngx_gcs_grant_t *grant)
 {
-    if (grant->cred->subject.from == NGX_GCS_SUBJECT_AWS) {
-        return ngx_gcs_grant_aws_first(grant);
+    ngx_gcs_grant_step_t  *step;
+
+    if (grant->cred->subject.from != NGX_GCS_SUBJECT_AWS) {
+        return &ngx_gcs_grant_subject;
     }
 
-    return &ngx_gcs_grant_subject;
+    step = ngx_gcs_grant_aws_first(grant);
+
+    /* perhaps all is in the environment */
+
+    return step ? step : &ngx_gcs_grant_sts;
 }
 
 

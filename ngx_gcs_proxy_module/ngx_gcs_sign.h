@@ -59,6 +59,25 @@ typedef struct {
 } ngx_gcs_sign_key_t;
 
 
+/* a signed URL that is to be made; all of it is the caller's */
+
+typedef struct {
+    ngx_str_t     scheme;        /* "https" or "http", is not signed */
+    ngx_str_t     host;          /* of the URL, with a port if any */
+    ngx_str_t     signed_host;   /* what the header "Host" is signed with */
+    ngx_str_t     path;          /* escaped, with the bucket if it is there */
+    ngx_str_t     method;        /* in upper case */
+    ngx_array_t  *headers;       /* of ngx_keyval_t, or NULL */
+    ngx_array_t  *params;        /* of ngx_keyval_t, not encoded, or NULL */
+    ngx_str_t     account;       /* an e-mail or the access ID of a key */
+    ngx_str_t     location;      /* of the scope; empty: "auto" */
+    time_t        now;
+    time_t        expires;       /* seconds after now */
+
+    unsigned      hmac:1;        /* GOOG4-HMAC-SHA256, not -RSA- */
+} ngx_gcs_sign_url_t;
+
+
 /*
  * Writes now as YYYYMMDDTHHMMSSZ, NGX_GCS_SIGN_DATE_LEN bytes; returns the
  * end of the text.
@@ -106,6 +125,52 @@ ngx_int_t ngx_gcs_sign_authorization(ngx_pool_t *pool,
 ngx_int_t ngx_gcs_sign_hmac(ngx_pool_t *pool, ngx_str_t *access_id,
     ngx_str_t *secret, ngx_gcs_sign_key_t *cache, ngx_gcs_sign_request_t *req,
     ngx_str_t *authorization);
+
+/*
+ * Returns NGX_DECLINED for what gives no URL, or one that might work
+ * otherwise than it was meant:
+ *
+ *   a scheme, a host, a path, a method, an account or a location with a
+ *   character that has no place there;
+ *   a life of less than a second or of more than seven days;
+ *   a header whose value has a line break or another control character, but
+ *   for a tab;
+ *   the host among the headers, one that is sent hop by hop, that proxies
+ *   add or rewrite, or that is another way to prove who asks;
+ *   x-goog-content-sha256 twice;
+ *   a parameter without a name, one of those that make a signed URL, of
+ *   whichever version or dialect, or one that would put a control character
+ *   into a header of the response.
+ */
+ngx_int_t ngx_gcs_sign_url_check(ngx_gcs_sign_url_t *url);
+
+/*
+ * Makes text, which is to be signed as it is, and the URL up to where its
+ * signature follows.  Names of headers and the hosts may be of any case, the
+ * lower one is signed.  Returns NGX_DECLINED as ngx_gcs_sign_url_check() and
+ * ngx_gcs_sign_canonical() do.
+ */
+ngx_int_t ngx_gcs_sign_url_text(ngx_pool_t *pool, ngx_gcs_sign_url_t *url,
+    ngx_str_t *text, ngx_str_t *unsigned_url);
+
+/*
+ * The URL with its signature, which is given in bytes.  Returns NGX_DECLINED
+ * if there is none.
+ */
+ngx_int_t ngx_gcs_sign_url_append(ngx_pool_t *pool, ngx_str_t *unsigned_url,
+    ngx_str_t *signature, ngx_str_t *result);
+
+/* a URL signed with the key of url->account; clears url->hmac */
+ngx_int_t ngx_gcs_sign_url_rsa(ngx_pool_t *pool, EVP_PKEY *key,
+    ngx_gcs_sign_url_t *url, ngx_str_t *result);
+
+/*
+ * The same with the secret of the access ID url->account; sets url->hmac.
+ * cache is as in ngx_gcs_sign_hmac(), and may be the same one; it helps if
+ * the location is "auto".  Returns NGX_DECLINED for a bad secret, too.
+ */
+ngx_int_t ngx_gcs_sign_url_hmac(ngx_pool_t *pool, ngx_str_t *secret,
+    ngx_gcs_sign_key_t *cache, ngx_gcs_sign_url_t *url, ngx_str_t *result);
 
 
 #endif /* _NGX_GCS_SIGN_H_INCLUDED_ */

@@ -337,7 +337,8 @@ ngx_gcs_token_fetch_postpone(ngx_gcs_token_t *token, ngx_int_t rc,
 {
     if (rc != NGX_BUSY
         || token->slot->generation
-        || !token->source->cred->patient
+        || token->grant == NULL
+        || !ngx_gcs_grant_patient(token->grant)
         || !ngx_gcs_token_young())
     {
         return 0;

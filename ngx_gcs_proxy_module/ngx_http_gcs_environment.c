@@ -311,6 +311,10 @@ ngx_http_gcs_environment_aws(ngx_conf_t *cf, ngx_http_gcs_main_conf_t *gmcf)
         return NULL;
     }
 
+    if (aws->container_token_file.len) {
+        ngx_str_null(&aws->container_token);
+    }
+
     if (aws->keys.access_key_id.len == 0
         || aws->keys.secret_access_key.len == 0)
     {

@@ -30,11 +30,11 @@ FUZZ_SECONDS = int(os.environ.get("GCS_FUZZ_SECONDS", "5"))
 # a large one may be split: ngx_gcs_NAME.c, ngx_gcs_NAME_PART.c
 PURE = [
     source
-    for name in ("escape", "object", "crypto", "credentials", "jwt", "grant",
-                 "sign", "aws")
+    for name in ("escape", "object", "crypto", "credentials", "jwt",
+                 "explain", "grant", "sign", "aws")
     for source in sorted(MODULE.glob(f"ngx_gcs_{name}*.c"))
 ]
-SUPPORT = [UNIT / "shim.c", UNIT / "support.c"]
+SUPPORT = [UNIT / f"{name}.c" for name in ("shim", "support", "files", "walk")]
 
 UNIT_TESTS = sorted(p.stem for p in UNIT.glob("test_*.c"))
 FUZZ_TARGETS = sorted(p.stem for p in FUZZ.glob("fuzz_*.c"))

@@ -6,9 +6,13 @@
 
 #include "shim.h"
 
+#include <malloc.h>
 
-ngx_uint_t  shim_fail_at;
-ngx_uint_t  shim_allocs;
+
+ngx_uint_t   shim_fail_at;
+ngx_uint_t   shim_allocs;
+const char  *shim_secret;
+ngx_uint_t   shim_left;
 
 
 ngx_pool_t *
@@ -42,6 +46,14 @@ ngx_destroy_pool(ngx_pool_t *pool)
 
     for (l = pool->large; l; l = next) {
         next = l->next;
+
+        if (shim_secret
+            && memmem(l->alloc, malloc_usable_size(l->alloc), shim_secret,
+                      strlen(shim_secret)))
+        {
+            shim_left++;
+        }
+
         free(l->alloc);
         free(l);
     }
@@ -210,6 +222,55 @@ ngx_strncasecmp(u_char *s1, u_char *s2, size_t n)
 }
 
 
+u_char *
+ngx_strcasestrn(u_char *s1, char *s2, size_t n)
+{
+    /* n is the length of s2 less one, which nginx compares by itself */
+
+    for ( /* void */ ; *s1; s1++) {
+        if (strncasecmp((char *) s1, s2, n + 1) == 0) {
+            return s1;
+        }
+    }
+
+    return NULL;
+}
+
+
+u_char *
+ngx_pstrdup(ngx_pool_t *pool, ngx_str_t *src)
+{
+    u_char  *dst;
+
+    dst = ngx_pnalloc(pool, src->len);
+
+    if (dst && src->len) {
+        memcpy(dst, src->data, src->len);
+    }
+
+    return dst;
+}
+
+
+void
+ngx_encode_base64(ngx_str_t *dst, ngx_str_t *src)
+{
+    /* with room for the NUL of EVP_EncodeBlock(), which nginx has not */
+
+    u_char  *p;
+
+    p = malloc(ngx_base64_encoded_length(src->len) + 1);
+    if (p == NULL) {
+        abort();
+    }
+
+    dst->len = EVP_EncodeBlock(p, src->data, (int) src->len);
+    memcpy(dst->data, p, dst->len);
+
+    free(p);
+}
+
+
 void
 ngx_encode_base64url(ngx_str_t *dst, ngx_str_t *src)
 {
@@ -320,6 +381,11 @@ ngx_vslprintf(u_char *buf, u_char *last, const char *fmt, va_list args)
             s = number;
             break;
 
+        case 'T':
+            len = sprintf(number, "%ld", (long) va_arg(args, time_t));
+            s = number;
+            break;
+
         case 'u':
             fmt++;
 
@@ -351,6 +417,34 @@ ngx_slprintf(u_char *buf, u_char *last, const char *fmt, ...)
 
     va_start(args, fmt);
     buf = ngx_vslprintf(buf, last, fmt, args);
+    va_end(args);
+
+    return buf;
+}
+
+
+u_char *
+ngx_snprintf(u_char *buf, size_t max, const char *fmt, ...)
+{
+    va_list  args;
+
+    va_start(args, fmt);
+    buf = ngx_vslprintf(buf, buf + max, fmt, args);
+    va_end(args);
+
+    return buf;
+}
+
+
+/* without an end: AddressSanitizer sees one too many */
+
+u_char *
+ngx_sprintf(u_char *buf, const char *fmt, ...)
+{
+    va_list  args;
+
+    va_start(args, fmt);
+    buf = ngx_vslprintf(buf, (u_char *) -1, fmt, args);
     va_end(args);
 
     return buf;

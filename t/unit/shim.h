@@ -11,6 +11,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include <jansson.h>
 #include <openssl/evp.h>
 
 
@@ -26,6 +27,13 @@ extern ngx_uint_t  shim_fail_at;
 
 /* allocations since the test has set it to 0 */
 extern ngx_uint_t  shim_allocs;
+
+/*
+ * A text that no memory may hold when its pool has run its cleanups, and how
+ * many allocations have held it; NULL: nobody looks.
+ */
+extern const char  *shim_secret;
+extern ngx_uint_t   shim_left;
 
 
 /* failures so far: what main() returns */
@@ -50,6 +58,15 @@ ngx_uint_t test_contains(ngx_str_t *str, const char *text);
 /* a C string from pool */
 char *test_cstr(ngx_pool_t *pool, ngx_str_t *str);
 
+/* a copy of pattern with value, to be freed, instead of each "$" */
+char *test_filled(const char *pattern, const char *value);
+
+/* decodes what was escaped in a query; "" for what is not properly so */
+ngx_str_t test_unescape(ngx_pool_t *pool, ngx_str_t *text);
+
+/* the value of a field of a form, decoded; NULL in data: there is none */
+ngx_str_t test_field(ngx_pool_t *pool, ngx_str_t *form, const char *name);
+
 /* keys made on the spot, since none may lie in the tree */
 
 typedef enum {
@@ -64,6 +81,16 @@ ngx_str_t test_pem(ngx_pool_t *pool, EVP_PKEY *key, test_pem_e form);
 
 /* a complete key file of a service account */
 ngx_str_t test_key_file(ngx_pool_t *pool, EVP_PKEY *key);
+
+/*
+ * A part of a JWT, from 0, decoded with another decoder than nginx's; NULL:
+ * it is no JSON.  Ends the program if there is no such part.
+ */
+json_t *test_jwt_part(ngx_pool_t *pool, ngx_str_t *jwt, ngx_uint_t n,
+    ngx_str_t *raw);
+
+/* checks the signature: every byte of header and claims is signed */
+void test_jwt_verify(ngx_pool_t *pool, ngx_str_t *jwt, EVP_PKEY *key);
 
 
 #endif /* _SHIM_H_INCLUDED_ */

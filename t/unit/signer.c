@@ -6,7 +6,9 @@
 
 /*
  * Signs what it is told to, for comparison with other signers: a line of JSON
- * on standard input is a request, one on standard output its result.
+ * on standard input is a request, one on standard output its result.  The
+ * time is of the request; a private key in PEM, if one is needed, is a file
+ * named as the argument.
  */
 
 
@@ -21,24 +23,30 @@
 static json_t *signer_aws(ngx_pool_t *pool, json_t *in);
 static json_t *signer_storage(ngx_pool_t *pool, json_t *in);
 static json_t *signer_query(ngx_pool_t *pool, json_t *in);
+static json_t *signer_url(ngx_pool_t *pool, json_t *in, EVP_PKEY *key);
 static ngx_array_t *signer_pairs(ngx_pool_t *pool, json_t *in,
     const char *name);
 static ngx_str_t signer_text(ngx_pool_t *pool, json_t *in, const char *name);
 static ngx_str_t signer_string(ngx_pool_t *pool, json_t *value);
 static json_t *signer_result(ngx_int_t rc, ngx_str_t *text);
+static EVP_PKEY *signer_key(ngx_pool_t *pool, const char *name);
 
 
 int
-main(void)
+main(int argc, char **argv)
 {
     char        *line;
     json_t      *in, *out;
     size_t       size;
     ngx_str_t    op;
-    ngx_pool_t  *pool;
+    EVP_PKEY    *key;
+    ngx_pool_t  *pool, *keep;
 
     line = NULL;
     size = 0;
+
+    keep = test_pool();
+    key = argc > 1 ? signer_key(keep, argv[1]) : NULL;
 
     while (getline(&line, &size, stdin) > 0) {
 
@@ -56,6 +64,9 @@ main(void)
         } else if (test_equal(&op, "query")) {
             out = signer_query(pool, in);
 
+        } else if (test_equal(&op, "url")) {
+            out = signer_url(pool, in, key);
+
         } else {
             out = signer_storage(pool, in);
         }
@@ -69,6 +80,7 @@ main(void)
     }
 
     free(line);
+    ngx_destroy_pool(keep);
 
     return 0;
 }
@@ -139,6 +151,63 @@ signer_query(ngx_pool_t *pool, json_t *in)
 }
 
 
+/* with a secret an HMAC key signs, else the private key */
+
+static json_t *
+signer_url(ngx_pool_t *pool, json_t *in, EVP_PKEY *key)
+{
+    ngx_int_t                  rc;
+    ngx_str_t                  secret, text, part, result;
+    ngx_gcs_sign_url_t         url;
+    static ngx_gcs_sign_key_t  cache;
+
+    secret = signer_text(pool, in, "secret");
+
+    url.scheme = signer_text(pool, in, "scheme");
+    url.host = signer_text(pool, in, "host");
+    url.signed_host = signer_text(pool, in, "signed_host");
+    url.path = signer_text(pool, in, "path");
+    url.method = signer_text(pool, in, "method");
+    url.headers = signer_pairs(pool, in, "headers");
+    url.params = signer_pairs(pool, in, "params");
+    url.account = signer_text(pool, in, "account");
+    url.location = signer_text(pool, in, "location");
+    url.now = (time_t) json_integer_value(json_object_get(in, "now"));
+    url.expires = (time_t) json_integer_value(json_object_get(in, "expires"));
+    url.hmac = secret.len != 0;
+
+    if (url.headers->nelts == 0) {
+        url.headers = NULL;
+    }
+
+    if (url.params->nelts == 0) {
+        url.params = NULL;
+    }
+
+    rc = ngx_gcs_sign_url_text(pool, &url, &text, &part);
+
+    if (rc == NGX_OK) {
+
+        if (secret.len) {
+            ngx_memzero(&cache, sizeof(cache));
+            rc = ngx_gcs_sign_url_hmac(pool, &secret, &cache, &url, &result);
+
+        } else {
+            rc = ngx_gcs_sign_url_rsa(pool, key, &url, &result);
+        }
+    }
+
+    if (rc != NGX_OK) {
+        return json_pack("{s:i}", "rc", (int) rc);
+    }
+
+    return json_pack("{s:i, s:s%, s:s%, s:s%}", "rc", 0,
+                     "text", result.data, result.len,
+                     "signed", text.data, text.len,
+                     "unsigned", part.data, part.len);
+}
+
+
 static ngx_array_t *
 signer_pairs(ngx_pool_t *pool, json_t *in, const char *name)
 {
@@ -192,4 +261,33 @@ signer_result(ngx_int_t rc, ngx_str_t *text)
     }
 
     return json_pack("{s:i, s:s%}", "rc", 0, "text", text->data, text->len);
+}
+
+
+static EVP_PKEY *
+signer_key(ngx_pool_t *pool, const char *name)
+{
+    char        buf[16384], *err;
+    FILE       *file;
+    EVP_PKEY   *key;
+    ngx_str_t   pem;
+
+    file = fopen(name, "rb");
+    if (file == NULL) {
+        perror(name);
+        exit(2);
+    }
+
+    pem.len = fread(buf, 1, sizeof(buf), file);
+    pem.data = (u_char *) buf;
+
+    fclose(file);
+
+    key = ngx_gcs_crypto_load_key(pool, &pem, &err);
+    if (key == NULL) {
+        fprintf(stderr, "%s: %s\n", name, err);
+        exit(2);
+    }
+
+    return key;
 }

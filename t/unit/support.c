@@ -6,7 +6,6 @@
 
 #include "shim.h"
 
-#include <jansson.h>
 #include <openssl/pem.h>
 
 
@@ -71,14 +70,15 @@ ngx_uint_t
 test_equal(ngx_str_t *str, const char *text)
 {
     return str->len == strlen(text)
-           && ngx_memcmp(str->data, text, str->len) == 0;
+           && (str->len == 0 || ngx_memcmp(str->data, text, str->len) == 0);
 }
 
 
 ngx_uint_t
 test_contains(ngx_str_t *str, const char *text)
 {
-    return memmem(str->data, str->len, text, strlen(text)) != NULL;
+    return str->len != 0
+           && memmem(str->data, str->len, text, strlen(text)) != NULL;
 }
 
 
@@ -96,6 +96,112 @@ test_cstr(ngx_pool_t *pool, ngx_str_t *str)
     p[str->len] = '\0';
 
     return p;
+}
+
+
+char *
+test_filled(const char *pattern, const char *value)
+{
+    FILE    *file;
+    char    *text;
+    size_t   size;
+
+    file = open_memstream(&text, &size);
+    if (file == NULL) {
+        abort();
+    }
+
+    for ( /* void */ ; *pattern; pattern++) {
+
+        if (*pattern == '$') {
+            fputs(value, file);
+
+        } else {
+            fputc(*pattern, file);
+        }
+    }
+
+    fclose(file);
+
+    return text;
+}
+
+
+ngx_str_t
+test_unescape(ngx_pool_t *pool, ngx_str_t *text)
+{
+    char        hex[3], *end;
+    size_t      i;
+    u_char     *p;
+    ngx_str_t   plain;
+
+    plain.data = ngx_pnalloc(pool, text->len);
+    p = plain.data;
+
+    ngx_memzero(hex, sizeof(hex));
+
+    for (i = 0; i < text->len; i++) {
+
+        if (text->data[i] != '%') {
+            *p++ = text->data[i];
+            continue;
+        }
+
+        plain.len = 0;
+
+        if (text->len - i < 3) {
+            return plain;
+        }
+
+        ngx_memcpy(hex, &text->data[i + 1], 2);
+
+        *p++ = (u_char) strtol(hex, &end, 16);
+        i += 2;
+
+        if (*end) {
+            return plain;
+        }
+    }
+
+    plain.len = p - plain.data;
+
+    return plain;
+}
+
+
+ngx_str_t
+test_field(ngx_pool_t *pool, ngx_str_t *form, const char *name)
+{
+    u_char     *p, *last, *end;
+    ngx_str_t   value;
+
+    p = form->data;
+    last = form->data + form->len;
+
+    for ( /* void */ ; p < last; p = end + 1) {
+
+        end = memchr(p, '&', last - p);
+
+        if (end == NULL) {
+            end = last;
+        }
+
+        value.data = memchr(p, '=', end - p);
+
+        if (value.data
+            && (size_t) (value.data - p) == strlen(name)
+            && ngx_memcmp(p, name, strlen(name)) == 0)
+        {
+            value.data++;
+            value.len = end - value.data;
+
+            return test_unescape(pool, &value);
+        }
+    }
+
+    ngx_str_null(&value);
+
+    return value;
 }
 
 
@@ -184,4 +290,79 @@ test_key_file(ngx_pool_t *pool, EVP_PKEY *key)
     json_decref(json);
 
     return file;
+}
+
+
+json_t *
+test_jwt_part(ngx_pool_t *pool, ngx_str_t *jwt, ngx_uint_t n, ngx_str_t *raw)
+{
+    int          size;
+    char        *text, *part, *save;
+    size_t       i, len, pad;
+    ngx_str_t    padded;
+
+    text = test_cstr(pool, jwt);
+    part = strtok_r(text, ".", &save);
+
+    while (part && n--) {
+        part = strtok_r(NULL, ".", &save);
+    }
+
+    test_check(part != NULL, "parts");
+
+    if (part == NULL) {
+        exit(1);
+    }
+
+    len = strlen(part);
+    pad = (4 - len % 4) % 4;
+
+    padded.len = len + pad;
+    padded.data = ngx_pnalloc(pool, padded.len);
+    memset(padded.data, '=', padded.len);
+
+    for (i = 0; i < len; i++) {
+        padded.data[i] = part[i] == '-' ? '+' : part[i] == '_' ? '/' : part[i];
+    }
+
+    raw->data = ngx_pnalloc(pool, padded.len);
+    size = EVP_DecodeBlock(raw->data, padded.data, (int) padded.len);
+
+    test_check(size > 0, "base64url");
+
+    raw->len = size - pad;
+
+    return json_loadb((char *) raw->data, raw->len, 0, NULL);
+}
+
+
+void
+test_jwt_verify(ngx_pool_t *pool, ngx_str_t *jwt, EVP_PKEY *key)
+{
+    u_char      *p;
+    ngx_str_t    text, raw;
+    EVP_MD_CTX  *md;
+
+    text = *jwt;
+    p = (u_char *) memrchr(jwt->data, '.', jwt->len);
+
+    test_check(p != NULL, "parts");
+
+    if (p == NULL) {
+        return;
+    }
+
+    text.len = p - jwt->data;
+
+    json_decref(test_jwt_part(pool, jwt, 2, &raw));
+
+    test_check(raw.len == (size_t) EVP_PKEY_size(key), NULL);
+
+    md = EVP_MD_CTX_new();
+
+    EVP_DigestVerifyInit(md, NULL, EVP_sha256(), NULL, key);
+    test_check(EVP_DigestVerify(md, raw.data, raw.len, text.data, text.len)
+               == 1, "signature");
+
+    EVP_MD_CTX_free(md);
 }

@@ -12,16 +12,15 @@
 
 
 static void test_assertion(void);
-static void test_verify(ngx_pool_t *pool, ngx_str_t *jwt);
-static json_t *test_part(ngx_pool_t *pool, ngx_str_t *jwt, ngx_uint_t n,
-    ngx_str_t *raw);
+static void test_self_signed(void);
 static void test_no_kid(void);
 static void test_odd_text(void);
 static void test_no_memory(void);
 static ngx_gcs_credentials_t test_credentials(void);
 
 
-static EVP_PKEY  *key;
+static EVP_PKEY   *key;
+static ngx_str_t   scope = ngx_string("c d");
 
 
 int
@@ -30,6 +29,7 @@ main(void)
     key = test_rsa(2048);
 
     test_assertion();
+    test_self_signed();
     test_no_kid();
     test_odd_text();
     test_no_memory();
@@ -51,21 +51,21 @@ test_assertion(void)
     pool = test_pool();
     cred = test_credentials();
 
-    test_check(ngx_gcs_jwt_assertion(pool, &cred, 1700000000, &jwt) == NGX_OK,
-               NULL);
+    test_check(ngx_gcs_jwt_assertion(pool, &cred, &scope, 1700000000, &jwt)
+               == NGX_OK, NULL);
 
     test_check(!test_contains(&jwt, "="), "no padding");
-    test_verify(pool, &jwt);
+    test_jwt_verify(pool, &jwt, key);
 
-    json = test_part(pool, &jwt, 0, &raw);
+    json = test_jwt_part(pool, &jwt, 0, &raw);
     test_check(test_equal(&raw, "{\"alg\":\"RS256\",\"typ\":\"JWT\","
                                 "\"kid\":\"k-1\"}"), NULL);
     json_decref(json);
 
-    json = test_part(pool, &jwt, 1, &raw);
+    json = test_jwt_part(pool, &jwt, 1, &raw);
     test_check(json_object_size(json) == 5, NULL);
     test_check(test_equal(&raw, "{\"iss\":\"reader@x.iam.example\","
-                                "\"scope\":\"a b\","
+                                "\"scope\":\"c d\","
                                 "\"aud\":\"https://localhost/token\","
                                 "\"iat\":1700000000,\"exp\":1700003600}"),
                NULL);
@@ -75,75 +75,39 @@ test_assertion(void)
 }
 
 
-/* every base64url character of header and claims is signed */
+/* AIP-4111: a subject instead of an audience */
 
 static void
-test_verify(ngx_pool_t *pool, ngx_str_t *jwt)
+test_self_signed(void)
 {
-    u_char      *p;
-    ngx_str_t    text, raw;
-    EVP_MD_CTX  *md;
+    json_t                 *json;
+    ngx_str_t               jwt, raw;
+    ngx_pool_t             *pool;
+    ngx_gcs_credentials_t   cred;
 
-    text = *jwt;
-    p = (u_char *) memrchr(jwt->data, '.', jwt->len);
-    text.len = p - jwt->data;
+    pool = test_pool();
+    cred = test_credentials();
 
-    json_decref(test_part(pool, jwt, 2, &raw));
+    test_check(ngx_gcs_jwt_self_signed(pool, &cred, &scope, 1700000000, &jwt)
+               == NGX_OK, NULL);
 
-    test_check(raw.len == 256, NULL);
+    test_jwt_verify(pool, &jwt, key);
 
-    md = EVP_MD_CTX_new();
+    json = test_jwt_part(pool, &jwt, 0, &raw);
+    test_check(test_equal(&raw, "{\"alg\":\"RS256\",\"typ\":\"JWT\","
+                                "\"kid\":\"k-1\"}"), NULL);
+    json_decref(json);
 
-    EVP_DigestVerifyInit(md, NULL, EVP_sha256(), NULL, key);
-    test_check(EVP_DigestVerify(md, raw.data, raw.len, text.data, text.len)
-               == 1, "signature");
+    json = test_jwt_part(pool, &jwt, 1, &raw);
+    test_check(json_object_size(json) == 5, NULL);
+    test_check(test_equal(&raw, "{\"iss\":\"reader@x.iam.example\","
+                                "\"scope\":\"c d\","
+                                "\"sub\":\"reader@x.iam.example\","
+                                "\"iat\":1700000000,\"exp\":1700003600}"),
+               NULL);
+    json_decref(json);
 
-    EVP_MD_CTX_free(md);
-}
-
-
-/* decodes part n with another decoder than the one under test has */
-
-static json_t *
-test_part(ngx_pool_t *pool, ngx_str_t *jwt, ngx_uint_t n, ngx_str_t *raw)
-{
-    int          size;
-    char        *text, *part, *save;
-    size_t       i, len, pad;
-    ngx_str_t    padded;
-
-    text = test_cstr(pool, jwt);
-    part = strtok_r(text, ".", &save);
-
-    while (part && n--) {
-        part = strtok_r(NULL, ".", &save);
-    }
-
-    test_check(part != NULL, "parts");
-
-    if (part == NULL) {
-        exit(1);
-    }
-
-    len = strlen(part);
-    pad = (4 - len % 4) % 4;
-
-    padded.len = len + pad;
-    padded.data = ngx_pnalloc(pool, padded.len);
-    memset(padded.data, '=', padded.len);
-
-    for (i = 0; i < len; i++) {
-        padded.data[i] = part[i] == '-' ? '+' : part[i] == '_' ? '/' : part[i];
-    }
-
-    raw->data = ngx_pnalloc(pool, padded.len);
-    size = EVP_DecodeBlock(raw->data, padded.data, (int) padded.len);
-
-    test_check(size > 0, "base64url");
-
-    raw->len = size - pad;
-
-    return json_loadb((char *) raw->data, raw->len, 0, NULL);
+    ngx_destroy_pool(pool);
 }
 
 
@@ -160,10 +124,11 @@ test_no_kid(void)
 
     ngx_str_null(&cred.private_key_id);
 
-    test_check(ngx_gcs_jwt_assertion(pool, &cred, 1, &jwt) == NGX_OK, NULL);
-    test_verify(pool, &jwt);
+    test_check(ngx_gcs_jwt_assertion(pool, &cred, &scope, 1, &jwt)
+               == NGX_OK, NULL);
+    test_jwt_verify(pool, &jwt, key);
 
-    json = test_part(pool, &jwt, 0, &raw);
+    json = test_jwt_part(pool, &jwt, 0, &raw);
     test_check(test_equal(&raw, "{\"alg\":\"RS256\",\"typ\":\"JWT\"}"), NULL);
     json_decref(json);
 
@@ -186,24 +151,28 @@ test_odd_text(void)
 
     ngx_str_set(&cred.client_email, "a\",\"sub\":\"b\\");
 
-    test_check(ngx_gcs_jwt_assertion(pool, &cred, 1, &jwt) == NGX_OK, NULL);
+    test_check(ngx_gcs_jwt_assertion(pool, &cred, &scope, 1, &jwt)
+               == NGX_OK, NULL);
 
-    json = test_part(pool, &jwt, 1, &raw);
+    json = test_jwt_part(pool, &jwt, 1, &raw);
     test_check(json_object_size(json) == 5, NULL);
     test_check(strcmp(json_string_value(json_object_get(json, "iss")),
                       "a\",\"sub\":\"b\\") == 0, NULL);
     json_decref(json);
 
     ngx_str_set(&cred.client_email, "\xff");
-    test_check(ngx_gcs_jwt_assertion(pool, &cred, 1, &jwt) == NGX_ERROR, NULL);
+    test_check(ngx_gcs_jwt_assertion(pool, &cred, &scope, 1, &jwt)
+               == NGX_ERROR, NULL);
 
     cred = test_credentials();
     ngx_str_set(&cred.private_key_id, "\xff");
-    test_check(ngx_gcs_jwt_assertion(pool, &cred, 1, &jwt) == NGX_ERROR, NULL);
+    test_check(ngx_gcs_jwt_assertion(pool, &cred, &scope, 1, &jwt)
+               == NGX_ERROR, NULL);
 
     cred = test_credentials();
     cred.key = NULL;
-    test_check(ngx_gcs_jwt_assertion(pool, &cred, 1, &jwt) == NGX_ERROR, NULL);
+    test_check(ngx_gcs_jwt_assertion(pool, &cred, &scope, 1, &jwt)
+               == NGX_ERROR, NULL);
 
     ngx_destroy_pool(pool);
 }
@@ -226,7 +195,9 @@ test_no_memory(void)
         shim_allocs = 0;
         shim_fail_at = n;
 
-        rc = ngx_gcs_jwt_assertion(pool, &cred, 1, &jwt);
+        rc = (n & 1)
+             ? ngx_gcs_jwt_assertion(pool, &cred, &scope, 1, &jwt)
+             : ngx_gcs_jwt_self_signed(pool, &cred, &scope, 1, &jwt);
 
         shim_fail_at = 0;
 
