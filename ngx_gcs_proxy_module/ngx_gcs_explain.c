@@ -165,12 +165,18 @@ static ngx_gcs_explain_t  ngx_gcs_explain_rows[] = {
 
     { NGX_GCS_EXPLAIN_AWS, 403, NULL, NULL,
       "no_aws_role",
-      "the metadata service of the instance is switched off, or the agent "
-      "does not accept the authorization token" },
+      "the metadata service of the instance is switched off" },
 
     { NGX_GCS_EXPLAIN_AWS, 401, NULL, NULL,
       "no_aws_role",
-      "the authorization token is not accepted" },
+      "a session token is demanded, and the answer with it is lost on its "
+      "way to this container; set the hop limit of the instance's metadata "
+      "service to 2" },
+
+    { NGX_GCS_EXPLAIN_AGENT, 0, NULL, NULL,
+      "no_aws_role",
+      "the agent of the container does not give keys; is the authorization "
+      "token right, and a role assigned?" },
 
     { NGX_GCS_EXPLAIN_ASSUME, 400, NULL, NULL,
       "aws_role_denied",

@@ -21,6 +21,7 @@
 #define NGX_GCS_EXPLAIN_SUBJECT   0x20
 #define NGX_GCS_EXPLAIN_STORAGE   0x40
 #define NGX_GCS_EXPLAIN_ASSUME    0x80    /* AWS STS */
+#define NGX_GCS_EXPLAIN_AGENT     0x100   /* of a container on AWS */
 
 
 /* a status of HTTP that there is not */

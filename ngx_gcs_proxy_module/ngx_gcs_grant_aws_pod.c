@@ -58,7 +58,7 @@ ngx_gcs_grant_step_t  ngx_gcs_grant_agent_token = {
 
 
 ngx_gcs_grant_step_t  ngx_gcs_grant_agent = {
-    "AWS container credentials", NGX_GCS_EXPLAIN_AWS,
+    "AWS container credentials", NGX_GCS_EXPLAIN_AGENT,
     ngx_gcs_grant_agent_request,
     ngx_gcs_grant_keys_response,
     NULL

@@ -152,6 +152,7 @@ done:
 
     if (rc == NGX_OK) {
         source->cred = cred;
+        source->version++;
     }
 
     return rc;
@@ -181,7 +182,7 @@ ngx_gcs_source_parse(ngx_pool_t *pool, ngx_gcs_source_t *source,
 
 
 void
-ngx_gcs_source_refresh(ngx_gcs_source_t *source)
+ngx_gcs_source_refresh(ngx_gcs_source_t *source, ngx_uint_t log)
 {
     ngx_int_t         rc;
     ngx_str_t         err;
@@ -209,7 +210,7 @@ ngx_gcs_source_refresh(ngx_gcs_source_t *source)
 
     if (rc != NGX_OK) {
 
-        if (rc == NGX_DECLINED && ngx_worker == 0) {
+        if (rc == NGX_DECLINED && log) {
             ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
                           "gcs credentials \"%V\", file \"%V\" has been "
                           "replaced, but the old credential is kept: %V",
@@ -227,7 +228,7 @@ ngx_gcs_source_refresh(ngx_gcs_source_t *source)
 
     source->pool = pool;
 
-    if (ngx_worker == 0) {
+    if (log) {
         ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
                       "gcs credentials \"%V\": file \"%V\" has been replaced "
                       "and is used now", &source->name, &source->file);

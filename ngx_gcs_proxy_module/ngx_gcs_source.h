@@ -41,6 +41,7 @@ typedef struct {
     ngx_gcs_credentials_t    *cred;     /* what is in use */
     ngx_pool_t               *pool;     /* of cred, if a worker has read it */
     ngx_gcs_stamp_t           stamp;    /* of the file that was looked at */
+    ngx_uint_t                version;  /* how often it has been read */
 } ngx_gcs_source_t;
 
 
@@ -62,10 +63,10 @@ ngx_int_t ngx_gcs_source_load(ngx_pool_t *pool, ngx_gcs_source_t *source,
 
 /*
  * Looks whether the file has been replaced, and then loads it; if that fails
- * the old credential stays, and the reason is logged once by one worker.  To
- * be called while nothing uses source->cred.
+ * the old credential stays.  What has happened is logged if log is set: one
+ * worker should do it.  To be called while nothing uses source->cred.
  */
-void ngx_gcs_source_refresh(ngx_gcs_source_t *source);
+void ngx_gcs_source_refresh(ngx_gcs_source_t *source, ngx_uint_t log);
 
 /* the stamp of a file; zero if there is none, or file is empty */
 void ngx_gcs_source_stamp(ngx_str_t *file, ngx_gcs_stamp_t *stamp);

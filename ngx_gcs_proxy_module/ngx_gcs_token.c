@@ -358,7 +358,7 @@ ngx_gcs_token_watch_files(ngx_gcs_token_worker_t *worker)
     sources = worker->store->sources.elts;
 
     for (i = 0; i < worker->store->sources.nelts; i++) {
-        ngx_gcs_source_refresh(sources[i]);
+        ngx_gcs_source_refresh(sources[i], ngx_worker == 0);
     }
 }
 

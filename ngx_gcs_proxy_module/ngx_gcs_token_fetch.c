@@ -34,9 +34,9 @@ static void ngx_gcs_token_fetch_end(ngx_gcs_token_t *token);
 ngx_int_t
 ngx_gcs_token_fetch(ngx_gcs_token_t *token)
 {
-    ngx_int_t               rc;
-    ngx_str_t               err;
-    ngx_gcs_credentials_t  *cred;
+    ngx_int_t   rc;
+    ngx_str_t   err;
+    ngx_uint_t  version;
 
     if (token->grant) {
         return NGX_AGAIN;
@@ -57,11 +57,11 @@ ngx_gcs_token_fetch(ngx_gcs_token_t *token)
     token->pool = ngx_create_pool(4096, ngx_cycle->log);
 
     if (token->pool) {
-        cred = token->source->cred;
+        version = token->source->version;
 
-        ngx_gcs_source_refresh(token->source);
+        ngx_gcs_source_refresh(token->source, ngx_gcs_token_zone_told(token));
 
-        if (token->source->cred != cred) {
+        if (token->source->version != version) {
             (void) ngx_gcs_credentials_fingerprint(token->pool,
                                                    token->source->cred,
                                                    token->id);

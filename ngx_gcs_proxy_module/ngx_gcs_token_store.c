@@ -11,7 +11,7 @@
 
 
 /* to be changed with the meaning or the order of the slot's members */
-#define NGX_GCS_TOKEN_ZONE_MAGIC  0x67637303
+#define NGX_GCS_TOKEN_ZONE_MAGIC  0x67637304
 
 
 /* at the start of the zone's memory; the slots follow */
@@ -220,6 +220,7 @@ ngx_gcs_token_zone_init(ngx_shm_zone_t *shm_zone, void *data)
 
     for (i = 0; i < n; i++) {
         tokens[i]->slot = &zone->slots[i];
+        zone->slots[i].told = tokens[i]->source->stamp;
         ngx_memcpy(zone->slots[i].id, tokens[i]->id, NGX_GCS_SHA256_LEN);
     }
 

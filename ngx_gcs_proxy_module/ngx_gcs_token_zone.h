@@ -60,6 +60,7 @@ typedef struct {
     ngx_uint_t               errors;        /* all failures */
     ngx_uint_t               waiting;       /* for a metadata server to come */
 
+    ngx_gcs_stamp_t          told;          /* the log knows of this file */
     ngx_gcs_stamp_t          file;          /* what it was fetched with */
     ngx_gcs_stamp_t          subject;
 
@@ -156,6 +157,12 @@ ngx_int_t ngx_gcs_token_fetch(ngx_gcs_token_t *token);
 
 /* stops this worker's fetch so that another worker may go on at once */
 void ngx_gcs_token_fetch_cancel(ngx_gcs_token_t *token);
+
+/*
+ * Whether it is for this worker to tell the log of the file as it is now: the
+ * first one that asks.
+ */
+ngx_uint_t ngx_gcs_token_zone_told(ngx_gcs_token_t *token);
 
 /*
  * Gives the grant the refresh token that an earlier fetch with the same

@@ -86,12 +86,12 @@ ngx_http_gcs_hmac_sign(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
         return NGX_ERROR;
     }
 
-    if (identity->key_cred != cred) {
+    if (identity->key_version != identity->source.version) {
 
         /* the key's file has been replaced */
 
         ngx_memzero(&identity->key, sizeof(ngx_gcs_sign_key_t));
-        identity->key_cred = cred;
+        identity->key_version = identity->source.version;
     }
 
     return ngx_gcs_sign_hmac(r->pool, &cred->access_id, &cred->secret,

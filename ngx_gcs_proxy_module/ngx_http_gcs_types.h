@@ -45,7 +45,7 @@ typedef struct {
     ngx_str_t                    quota_project;
     ngx_gcs_token_t             *token;      /* NULL: needs none */
     ngx_gcs_sign_key_t           key;        /* derived from an HMAC key, */
-    ngx_gcs_credentials_t       *key_cred;   /* from this one */
+    ngx_uint_t                   key_version;  /* as of this version */
     unsigned                     searched:1; /* for default credentials */
     unsigned                     undeclared:1;  /* is "default" */
     unsigned                     writes:1;   /* in some location */

@@ -12,9 +12,11 @@ import time
 
 import pytest
 
+from conftest import SANITIZE
+from emulator import link_local
 from harness.nginx import wait_until
 
-CLOUD = "https://www.googleapis.com/auth/cloud-platform"
+IAM = "https://www.googleapis.com/auth/iam"
 READ = "https://www.googleapis.com/auth/devstorage.read_only"
 TARGET = "target@demo-project.iam.gserviceaccount.com"
 ROLE = "arn:aws:sts::111122223333:assumed-role/media"
@@ -109,7 +111,7 @@ def test_keys_of_the_environment_are_taken(serve, google):
     assert google.counts() == {"sts": 1, "iam": 1, "storage": 1}
     assert caller(google) == ROLE + "/i-0abc"
     [sts], [iam] = google.requests("sts"), google.requests("iam")
-    assert sts["form"]["scope"] == CLOUD
+    assert sts["form"]["scope"] == IAM
     assert sts["aws_access_key_id"] == keys["AccessKeyId"]
     assert sts["subject"]["url"] == (
         "https://sts.us-east-2.amazonaws.com?Action=GetCallerIdentity"
@@ -221,8 +223,7 @@ def test_an_answer_that_is_lost_behind_a_hop_leads_to_version_one(
 def test_a_lost_answer_where_version_two_is_demanded_is_told(serve, google):
     google.instance(role="media")
     google.fault(kind="imds", path="/latest/api/token", hang=True)
-    answer_of = serve()
-    assert refused(answer_of, "token_unavailable", "AWS metadata service")
+    assert refused(serve(), "no_aws_role", "AWS metadata service.*hop limit")
 
 
 def test_the_region_of_the_environment_spares_a_question(serve, google):
@@ -504,16 +505,38 @@ def test_an_agent_that_refuses_is_told(serve, google, token, status):
     assert "imds" not in google.counts()
 
 
-def test_a_relative_uri_is_that_of_ecs(serve, google):
-    """169.254.170.2 is not here: what is asked shows in the log."""
-    server = serve(AWS_REGION="us-east-2",
-                   AWS_CONTAINER_CREDENTIALS_RELATIVE_URI="/v2/x",
-                   AWS_CONTAINER_CREDENTIALS_FULL_URI=google.url + "/other")
-    server.get("/media/a.txt", timeout=60)
-    [line] = server.lines("error", "token could not be fetched")[:1]
-    assert "AWS container credentials" in line
-    assert "imds" not in google.counts()
-    assert "container" not in google.counts()
+@pytest.fixture
+def link_local_library(google, tmp_path):
+    """Leads the addresses of metadata services to the emulator."""
+    if SANITIZE:
+        pytest.skip("the sanitizers' library must be the first one")
+    return {"LD_PRELOAD": str(link_local.library(tmp_path,
+                                                 google.http_port))}
+
+
+def test_a_relative_uri_is_that_of_ecs(serve, google, link_local_library):
+    google.instance(role="node")
+    google.container_credentials("media", path="/v2/credentials/1")
+    assert served(serve(
+        AWS_REGION="us-east-2",
+        AWS_CONTAINER_CREDENTIALS_RELATIVE_URI="/v2/credentials/1",
+        AWS_CONTAINER_CREDENTIALS_FULL_URI=google.url + "/other",
+        **link_local_library))
+    [record] = google.requests("container")
+    assert (record["host"], record["target"]) \
+        == ("169.254.170.2", "/v2/credentials/1")
+    assert caller(google) == ROLE + "/task"
+
+
+def test_the_metadata_service_is_at_its_address(nginx, google,
+                                                link_local_library):
+    """Without a word of the environment, as on an instance."""
+    google.instance(role="media")
+    server = nginx(BLOCK % (f"service_account {TARGET};", ""), server=MEDIA,
+                   env=link_local_library)
+    assert served(server)
+    assert {record["host"] for record in google.requests("imds")} \
+        == {"169.254.169.254"}
 
 
 @pytest.mark.parametrize("url", [

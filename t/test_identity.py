@@ -132,8 +132,8 @@ def test_a_file_that_is_far_too_large_is_told(nginx, emulator, key_file,
     ('{"installed": {"client_id": "x"}}', "OAuth client file"),
     ('{"type": "nonsense"}', 'unknown type "nonsense"'),
     ('{"type": 5}', '"type"'),
-    ('{"type": "authorized_user"}', "authorized_user.*not supported yet"),
-    ('{"type": "external_account"}', "external_account.*not supported yet"),
+    ('{"type": "authorized_user"}', 'no member "client_id"'),
+    ('{"type": "external_account"}', 'no member "audience"'),
     ('{"type": "gdch_service_account"}', "Google Distributed Cloud"),
 ])
 def test_a_file_that_is_no_credential_is_told_with_the_reason(
@@ -281,10 +281,14 @@ def test_directives_stand_where_they_belong(nginx, emulator, key_file, place,
 # gcs_auth
 
 
-def test_a_location_must_say_who_asks(nginx, emulator, key_file):
-    line = said(nginx, conf(auth=""))
-    assert 'no "gcs_auth" is in effect' in line
-    assert 'location "/m/"' in line and '"anonymous"' in line
+def test_a_location_that_says_nothing_uses_what_is_found(nginx, emulator,
+                                                         key_file, bucket):
+    """See test_default_credentials.py."""
+    emulator.put_object(bucket, "a", b"hi")
+    server = nginx(conf(auth=""), env={
+        "GOOGLE_APPLICATION_CREDENTIALS": str(key_file)})
+    assert server.get("/m/a").body == b"hi"
+    assert 'location "/m/" uses gcs credentials "default"' in server.log()
 
 
 @pytest.mark.parametrize("name", ["raeder", "READER", "reader2"])

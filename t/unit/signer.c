@@ -17,6 +17,7 @@
 #include <jansson.h>
 
 #include "ngx_gcs_aws.h"
+#include "ngx_gcs_escape.h"
 #include "ngx_gcs_sign.h"
 
 
@@ -24,6 +25,7 @@ static json_t *signer_aws(ngx_pool_t *pool, json_t *in);
 static json_t *signer_storage(ngx_pool_t *pool, json_t *in);
 static json_t *signer_query(ngx_pool_t *pool, json_t *in);
 static json_t *signer_url(ngx_pool_t *pool, json_t *in, EVP_PKEY *key);
+static ngx_str_t signer_path(ngx_pool_t *pool, json_t *in);
 static ngx_array_t *signer_pairs(ngx_pool_t *pool, json_t *in,
     const char *name);
 static ngx_str_t signer_text(ngx_pool_t *pool, json_t *in, const char *name);
@@ -166,7 +168,7 @@ signer_url(ngx_pool_t *pool, json_t *in, EVP_PKEY *key)
     url.scheme = signer_text(pool, in, "scheme");
     url.host = signer_text(pool, in, "host");
     url.signed_host = signer_text(pool, in, "signed_host");
-    url.path = signer_text(pool, in, "path");
+    url.path = signer_path(pool, in);
     url.method = signer_text(pool, in, "method");
     url.headers = signer_pairs(pool, in, "headers");
     url.params = signer_pairs(pool, in, "params");
@@ -205,6 +207,29 @@ signer_url(ngx_pool_t *pool, json_t *in, EVP_PKEY *key)
                      "text", result.data, result.len,
                      "signed", text.data, text.len,
                      "unsigned", part.data, part.len);
+}
+
+
+/* "path" as it is, then "name", which is not yet escaped */
+
+static ngx_str_t
+signer_path(ngx_pool_t *pool, json_t *in)
+{
+    ngx_str_t  path, name, whole;
+
+    path = signer_text(pool, in, "path");
+    name = signer_text(pool, in, "name");
+
+    whole.len = path.len + ngx_gcs_escape_path_len(name.data, name.len);
+    whole.data = ngx_pnalloc(pool, whole.len);
+
+    if (path.len) {
+        ngx_memcpy(whole.data, path.data, path.len);
+    }
+
+    ngx_gcs_escape_path(whole.data + path.len, name.data, name.len);
+
+    return whole;
 }
 
 

@@ -95,7 +95,7 @@ static test_error_t  errors[] = {
       NGX_DECLINED, "token endpoint answered 400 \"invalid_grant\": "
       "\"Invalid JWT Signature.\"" },
     { 401, "{\"error\":\"invalid_client\"}", NGX_DECLINED,
-      "token endpoint answered 401 \"invalid_client\"" },
+      "token endpoint answered 401 \"invalid_client\"; the OAuth client" },
     { 400, "{\"error_description\":\"Bad Request\"}", NGX_DECLINED,
       "token endpoint answered 400 \"Bad Request\"" },
     { 400, "{\"error\":\"internal_failure\"}", NGX_BUSY, "internal_failure" },
@@ -140,6 +140,11 @@ static test_error_t  errors[] = {
       "\"bad token ..., sorry\"" },
     { 400, "{\"error\":\"x\",\"error_description\":\"'eyJhidden.b.c'\"}",
       NGX_DECLINED, "\"x\": \"'...'\"" },
+    { 400, "{\"error\":\"x\",\"error_description\":\"access_token=ya29.hid"
+           "den, [ya29.hidden] {ya29.hidden}\"}", NGX_DECLINED,
+      "\"x\": \"access_token=..., [...] {...}\"" },
+    { 400, "{\"error\":\"GOCSPX-hidden|eyJhidden*ya29.hidden\"}",
+      NGX_DECLINED, "\"...|...*...\"" },
     { 400, "{\"error\":\"see https://iamcredentials.googleapis.com/a?b=c\"}",
       NGX_DECLINED, "\"see https://iamcredentials.googleapis.com/a?b=c\"" },
     { 0, NULL, 0, NULL }
@@ -192,7 +197,7 @@ test_request(void)
 
     pool = test_pool();
 
-    ngx_memset(&req, 0xa5, sizeof(req));
+    ngx_memzero(&req, sizeof(req));
 
     grant = ngx_gcs_grant_create(pool, &cred);
     test_check(ngx_gcs_grant_request(grant, 1700000000, &req) == NGX_OK, NULL);
@@ -207,7 +212,7 @@ test_request(void)
 
     /* PKCS#1 v1.5 signs the same text to the same bytes */
 
-    (void) ngx_gcs_jwt_assertion(pool, &cred, 1700000000, &jwt);
+    (void) ngx_gcs_jwt_assertion(pool, &cred, &cred.scope, 1700000000, &jwt);
 
     test_check(req.body.len == sizeof(TEST_BODY) - 1 + jwt.len, NULL);
     test_check(memcmp(req.body.data, TEST_BODY, sizeof(TEST_BODY) - 1) == 0,
@@ -220,6 +225,7 @@ test_request(void)
     /* and again after a passing failure */
 
     test_check(test_answer(grant, 503, test_text(pool, "")) == NGX_BUSY, NULL);
+    ngx_memzero(&req, sizeof(req));
     test_check(ngx_gcs_grant_request(grant, 1700000001, &req) == NGX_OK, NULL);
     test_check(grant->error.len == 0, NULL);
     test_check(test_answer(grant, 200, test_text(pool, test_token("")))
@@ -319,7 +325,7 @@ test_lengths(void)
                    == (len == 16384 ? NGX_OK : NGX_DECLINED), NULL);
     }
 
-    /* texts of all lengths, of words of all lengths: never over 300 bytes */
+    /* texts of all lengths, of words of all lengths, with a remedy or not */
 
     for (len = 0; len < 700; len++) {
 
@@ -334,8 +340,17 @@ test_lengths(void)
             body.len = p - body.data;
 
             test_check(test_answer(grant, 400, body) == NGX_DECLINED, NULL);
-            test_check(grant->error.len <= 300, NULL);
+            test_check(grant->error.len <= 400, NULL);
             test_check(grant->error.data[grant->error.len - 1] == '"', NULL);
+            test_check(grant->word == NULL, NULL);
+
+            if (i == 2) {
+                test_check(test_answer(grant, 429, body) == NGX_BUSY, NULL);
+                test_check(test_contains(&grant->error, "; too many requests "
+                                         "in this project; it is tried again"),
+                           NULL);
+                test_check(grant->error.len <= NGX_GCS_GRANT_ERROR_MAX, NULL);
+            }
 
             if (i < 2 && len > 64) {
                 test_check(!test_contains(&grant->error, "aaa"), NULL);
@@ -367,6 +382,8 @@ test_no_memory(void)
 
         rc = NGX_ERROR;
         grant = ngx_gcs_grant_create(pool, &cred);
+
+        ngx_memzero(&req, sizeof(req));
 
         if (grant) {
             rc = ngx_gcs_grant_request(grant, 1, &req);
@@ -404,6 +421,8 @@ static ngx_int_t
 test_answer(ngx_gcs_grant_t *grant, ngx_uint_t status, ngx_str_t body)
 {
     ngx_gcs_response_t  res;
+
+    ngx_memzero(&res, sizeof(res));
 
     res.status = status;
     res.retry_after = 17;
