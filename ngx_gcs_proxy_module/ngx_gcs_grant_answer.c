@@ -73,6 +73,7 @@ ngx_gcs_grant_token(ngx_gcs_grant_t *grant, ngx_gcs_response_t *res)
 
     } else if (token == NULL && json_object_get(json, "id_token")) {
         what = "gave an ID token and no access token, are the scopes right?";
+        grant->word = "scope_invalid";
 
     } else if (len == 0) {
         what = "answered 200 without an access token";

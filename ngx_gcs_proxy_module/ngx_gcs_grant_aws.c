@@ -363,12 +363,26 @@ ngx_gcs_grant_role_request(ngx_gcs_grant_t *grant, ngx_gcs_request_t *req)
 static ngx_int_t
 ngx_gcs_grant_role_response(ngx_gcs_grant_t *grant, ngx_gcs_response_t *res)
 {
-    ngx_int_t  rc;
+    u_char     *p;
+    ngx_int_t   rc;
 
     rc = ngx_gcs_grant_aws_text(grant, res, &grant->role,
                                 "gave no valid name of a role");
+    if (rc != NGX_OK) {
+        return rc;
+    }
 
-    return (rc == NGX_OK) ? ngx_gcs_grant_aws_next(grant) : rc;
+    /* it becomes a part of a URL; IAM allows none of these in a name */
+
+    for (p = grant->role.data; p < grant->role.data + grant->role.len; p++) {
+        if (ngx_strchr("/?#%", *p)) {
+            ngx_str_null(&grant->role);
+            return ngx_gcs_grant_failed(grant, NGX_DECLINED,
+                                        "gave no valid name of a role");
+        }
+    }
+
+    return ngx_gcs_grant_aws_next(grant);
 }
 
 

@@ -188,15 +188,29 @@ static ngx_int_t
 ngx_gcs_grant_agent_token_response(ngx_gcs_grant_t *grant,
     ngx_gcs_response_t *res)
 {
-    ngx_int_t  rc;
+    size_t      i;
+    ngx_int_t   rc;
+    ngx_str_t  *token;
 
-    rc = ngx_gcs_grant_trim(grant, &res->body, &grant->container_token);
+    token = &grant->container_token;
 
-    if (rc == NGX_OK) {
-        return ngx_gcs_grant_aws_next(grant);
+    rc = ngx_gcs_grant_trim(grant, &res->body, token);
+
+    if (rc != NGX_OK) {
+        return ngx_gcs_grant_failed(grant, rc, "is empty");
     }
 
-    return ngx_gcs_grant_failed(grant, rc, "is empty");
+    /* it may have a space, "Basic ..." */
+
+    for (i = 0; i < token->len; i++) {
+        if (token->data[i] < ' ' || token->data[i] >= 0x7f) {
+            ngx_str_null(token);
+            return ngx_gcs_grant_failed(grant, NGX_DECLINED,
+                                        "has an invalid character");
+        }
+    }
+
+    return ngx_gcs_grant_aws_next(grant);
 }
 
 

@@ -29,6 +29,12 @@ static ngx_uint_t ngx_gcs_sign_url_listed(ngx_str_t *name, ngx_str_t *list);
 static ngx_str_t  ngx_gcs_sign_url_response = ngx_string("response-");
 
 
+static ngx_str_t  ngx_gcs_sign_url_hash[] = {
+    ngx_string("x-goog-content-sha256"),
+    ngx_null_string
+};
+
+
 /* names that must not be signed; one that ends with "-" is a prefix */
 
 static ngx_str_t  ngx_gcs_sign_url_unsafe[] = {
@@ -239,9 +245,10 @@ ngx_gcs_sign_url_value(ngx_str_t *value)
 static ngx_int_t
 ngx_gcs_sign_url_check_headers(ngx_array_t *headers)
 {
-    ngx_uint_t     i;
+    ngx_uint_t     i, hashes;
     ngx_keyval_t  *header;
 
+    hashes = 0;
     header = headers->elts;
 
     for (i = 0; i < headers->nelts; i++) {
@@ -251,9 +258,12 @@ ngx_gcs_sign_url_check_headers(ngx_array_t *headers)
         {
             return NGX_DECLINED;
         }
+
+        hashes += ngx_gcs_sign_url_listed(&header[i].key,
+                                          ngx_gcs_sign_url_hash);
     }
 
-    return NGX_OK;
+    return hashes > 1 ? NGX_DECLINED : NGX_OK;
 }
 
 

@@ -269,6 +269,7 @@ ngx_http_gcs_environment_google(void)
 ngx_gcs_aws_environment_t *
 ngx_http_gcs_environment_aws(ngx_conf_t *cf, ngx_http_gcs_main_conf_t *gmcf)
 {
+    size_t                      i;
     ngx_gcs_aws_environment_t  *aws;
 
     aws = &gmcf->aws;
@@ -313,6 +314,16 @@ ngx_http_gcs_environment_aws(ngx_conf_t *cf, ngx_http_gcs_main_conf_t *gmcf)
 
     if (aws->container_token_file.len) {
         ngx_str_null(&aws->container_token);
+    }
+
+    for (i = 0; i < aws->container_token.len; i++) {
+        if (aws->container_token.data[i] < ' '
+            || aws->container_token.data[i] >= 0x7f)
+        {
+            (void) ngx_http_gcs_environment_invalid(cf, "AWS_CONTAINER_"
+                                                    "AUTHORIZATION_TOKEN");
+            return NULL;
+        }
     }
 
     if (aws->keys.access_key_id.len == 0

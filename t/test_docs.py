@@ -24,12 +24,19 @@ from emulator.certificates import create
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "ngx_gcs_proxy_module"
 PAGES = [ROOT / "README.md", ROOT / "CHANGES.md",
-         *sorted((ROOT / "docs").glob("*.md"))]
+         *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLES = [page for page in PAGES if page.name != "CHANGES.md"]
 
 # what a key file has in common with one, as far as nginx -t looks
 KEY = """{"type": "service_account", "private_key": %s,
           "client_email": "reader@my-project.iam.gserviceaccount.com"}"""
+
+FEDERATION = {
+    "type": "external_account", "audience": "//iam.googleapis.com/projects/1/"
+    "locations/global/workloadIdentityPools/my-pool/providers/my-provider",
+    "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+    "token_url": "https://sts.googleapis.com/v1/token",
+    "credential_source": {"file": "/var/run/token"}}
 
 # The machine that runs the tests may know no other name than its own.
 SHIM = r"""
@@ -76,8 +83,9 @@ def sources() -> str:
 
 def tables(kind: str) -> Iterator[tuple[str, str]]:
     """The tables of a structure: name and text."""
-    for match in re.finditer(rf"^static {kind}  (\w+)\[\] = \{{\n(.*?)^\}};",
-                             sources(), re.MULTILINE | re.DOTALL):
+    for match in re.finditer(
+            rf"^(?:static )?{kind}  (\w+)\[\] = \{{\n(.*?)^\}};",
+            sources(), re.MULTILINE | re.DOTALL):
         yield match.group(1), match.group(2)
 
 
@@ -115,25 +123,35 @@ def error_words() -> set[str]:
     """The values of $gcs_error that are words of our own."""
     text = sources()
     return {*re.findall(r'ngx_str_set\(&ctx->error, "(\w+)"\)', text),
-            *re.findall(r'ngx_http_gcs_refuse\(r, ctx, \w+,\s+"(\w+)"', text)}
+            *re.findall(r'ngx_http_gcs_refuse\(r, ctx, \w+,\s+"(\w+)"', text),
+            *token_words()}
 
 
-_LITERALS = re.compile(r'((?:"(?:\\.|[^"\\\n])*"|ngx_\w+_n|NGX_GCS_\w+)'
-                       r'(?:\s+(?:"(?:\\.|[^"\\\n])*"|ngx_\w+_n|NGX_GCS_\w+))'
-                       r'*)')
+_PIECE = r'(?:"(?:\\.|[^"\\\n])*"|ngx_\w+_n|NGX_(?:HTTP_)?GCS_[A-Z_]+)'
+_LITERALS = re.compile(rf"({_PIECE}(?:\s+{_PIECE})*)")
+
+
+def macros() -> dict[str, str]:
+    """Those of the sources and headers that are a text."""
+    text = sources() + "\n".join(
+        path.read_text() for path in sorted(FOLDER.glob("*.h")))
+    return dict(re.findall(
+        r'^#define (NGX_(?:HTTP_)?GCS_\w+)\s+(?:\\\n\s+)?("[^"\n]*")$', text,
+        re.MULTILINE))
 
 
 def messages() -> dict[str, bool]:
     """The formats of all log lines but debug; True: at run time."""
-    found = {}
+    found, names = {}, macros()
     for match in re.finditer(
             r"\b(ngx_log_error|ngx_conf_log_error|ngx_http_gcs_conf_error)"
             r"\((.*?)\);", sources(), re.DOTALL):
         call, arguments = match.groups()
         literal = _LITERALS.search(arguments)
         if literal and '"' in literal.group():
-            text = "".join(re.findall(r'"((?:\\.|[^"\\\n])*)"',
-                                      literal.group()))
+            text = re.sub(r"NGX_\w+", lambda name: names.get(
+                name.group(), name.group()), literal.group())
+            text = "".join(re.findall(r'"((?:\\.|[^"\\\n])*)"', text))
             found[text.replace('\\"', '"')] = \
                 call == "ngx_log_error" and "NGX_LOG_EMERG" not in arguments
     return found
@@ -262,7 +280,12 @@ def here(text: str, folder: Path) -> str:
 
     listen.count = 0
     text = re.sub(r"\blisten\s+[^\s;]+", listen, text)
-    text = re.sub(r"\bfile\s+\S+\.json;", f"file {folder}/key.json;", text)
+    text = re.sub(r"\bfile(\s+)\S+/federation\.json;",
+                  rf"file\1{folder}/federation.json;", text)
+    text = re.sub(r"\bfile\s+(?!\S+/federation)\S+\.json;",
+                  f"file {folder}/key.json;", text)
+    text = re.sub(r"(\bhmac_key\s+\S+\s+)/[^\s;]+;",
+                  rf"\1{folder}/hmac-secret;", text)
     text = re.sub(r"\b(\w*ssl\w*_certificate\w*)\s+/[^\s;]+;",
                   rf"\1 {folder}/server.pem;", text)
     return re.sub(r"(access_log|proxy_cache_path)(\s+)/[^\s;]+",
@@ -275,7 +298,8 @@ def files(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("docs")
     (folder / "key.json").write_text(KEY % json.dumps(
         signing_key().private_pem))
-
+    (folder / "federation.json").write_text(json.dumps(FEDERATION))
+    (folder / "hmac-secret").write_text("x" * 40 + "\n")
     create(str(folder))
 
     (folder / "shim.c").write_text(SHIM)
@@ -306,9 +330,10 @@ def test_an_example_passes_nginx_t(check, block):
 
 
 def test_the_check_of_examples_sees_a_fault(check):
-    block = Block("", 1, "location /a/ {\n gcs_pass gs://my-bucket/;\n}\n")
+    block = Block("", 1, "location /a/ {\n gcs_pass gs://my-bucket/;\n"
+                  "gcs_auth nobody;\n}\n")
     done = check(*complete(block, set()))
-    assert 'no "gcs_auth" is in effect' in done.stderr
+    assert 'unknown "gcs_auth" name "nobody"' in done.stderr
 
 
 def test_there_are_examples_to_check():
@@ -388,7 +413,7 @@ def test_each_directive_has_a_section_and_each_section_a_directive():
 @pytest.mark.parametrize("name", sorted(described()))
 def test_a_directive_is_described_as_nginx_org_does(name):
     text = described()[name]
-    for word in (rf"\*\*Syntax:\*\* `{name} [^`]+`", r"\*\*Default:\*\* ",
+    for word in (rf"\*\*Syntax:\*\* `{name}(?: [^`]+|;)`", r"\*\*Default:\*\* ",
                  r"This directive appeared in version \d+\.\d+\.\d+\.",
                  r"^```nginx$"):
         assert len(re.findall(word, text, re.MULTILINE)) == 1, word
@@ -404,7 +429,7 @@ def test_the_example_of_a_directive_uses_it():
     for name, text in described().items():
         example = re.search(r"^```nginx\n(.*?)^```", text,
                             re.MULTILINE | re.DOTALL)
-        assert re.search(rf"\b{name}\s", example.group(1)), name
+        assert re.search(rf"\b{name}[\s;]", example.group(1)), name
 
 
 def test_the_list_of_refused_directives_is_the_codes_own():
@@ -423,7 +448,10 @@ def test_the_white_lists_are_the_codes_own():
 
     names = {name for _, table in tables("ngx_http_gcs_default_t")
              for name in re.findall(r'\{ "([\w-]+)", (?!"")', table)}
-    assert set(re.findall(r"`([A-Z][\w-]*[a-z])`", sent)) == names | {"Host"}
+    assert set(re.findall(r"`([A-Z][\w-]*[a-z])`", sent)) \
+        == {name for name in names if name[0].isupper()} | {"Host"}
+    for name in names:
+        assert f"`{name}`" in sent, name
 
     table = re.search(r"ngx_http_gcs_pass_headers\[\] = \{(.*?)/\*", code,
                       re.DOTALL).group(1)
@@ -444,11 +472,46 @@ def test_each_word_of_gcs_error_is_explained():
     assert listed == error_words()
 
 
+def token_words() -> set[str]:
+    """The words of a token that could not be had."""
+    text = sources()
+    value = r'(?:NULL|(?:"[^"]*"\s*)+)'
+    return {"token_timeout", "token_unavailable",
+            *re.findall(r'grant->word = "(\w+)"', text),
+            *re.findall(rf'\{{ NGX_GCS_EXPLAIN_[\w|\s]+,\s+\w+,\s+{value},'
+                        rf'\s+{value},\s+"(\w+)",', text)}
+
+
+def test_each_word_of_a_token_that_does_not_come_is_explained():
+    text = sections(page("identities.md"))["When no token comes"]
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) \
+        == token_words()
+
+
+def words_of_troubles() -> list[tuple[str, str]]:
+    """The second column of the tables "When it does not" of the guides."""
+    found = []
+    for path in sorted((ROOT / "docs" / "guides").glob("*.md")):
+        rows = re.findall(r"^\|[^|]*\|([^|]*)\|", sections(path.read_text())[
+            "When it does not"], re.MULTILINE)
+        found += [(path.stem, word) for row in rows[2:]
+                  for word in re.findall(r"`(\w+)`", row)]
+    return found
+
+
+@pytest.mark.parametrize("guide,word", sorted(set(words_of_troubles())))
+def test_each_word_in_a_guide_is_one(guide, word):
+    assert word in error_words() or re.fullmatch(r"([A-Z][a-z]+)+", word)
+
+
 # log lines
 
 def explained() -> list[str]:
-    return re.findall(r"^### `(.+)`$", page("troubleshooting.md"),
-                      re.MULTILINE)
+    """The lines in the headings; some have several."""
+    return [line for heading in re.findall(r"^### (`.+`)$",
+                                           page("troubleshooting.md"),
+                                           re.MULTILINE)
+            for line in re.findall(r"`([^`]+)`", heading)]
 
 
 @pytest.mark.parametrize("line", explained())

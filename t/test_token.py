@@ -883,7 +883,8 @@ def test_a_fetch_without_a_free_connection_is_made_up_for(serve, emulator):
         connection.send(b"GET /ping HTTP/1.1\r\nHost: ")
         busy.append(connection)
         time.sleep(0.005)
-    server.wait_log("could not be fetched: worker_connections are not enough")
+    server.wait_log("could not be fetched: token endpoint: "
+                    "worker_connections are not enough")
     for connection in busy:
         connection.close()
     server.wait_log("token refreshed")

@@ -61,7 +61,8 @@ test_fields(void)
 
     for (i = 0; i < TEST_FILES; i++) {
         json = files_json(i);
-        test_check(files_parse(pool, json, &cred[i], &err) == NGX_OK, files[i]);
+        test_check(files_parse(pool, json, &cred[i], &err) == NGX_OK,
+                   files[i]);
         json_decref(json);
 
         test_check(test_equal(&cred[i].universe_domain, "googleapis.com"),
@@ -151,8 +152,8 @@ test_nested(void)
     files_set(inner, "service_account_impersonation_url",
              json_string("https://x/inner@demo:generateAccessToken"));
     files_set(json, "delegates",
-             json_loads("[\"d1@demo\", \"projects/-/serviceAccounts/d2@demo\"]",
-                        0, NULL));
+             json_loads("[\"d1@demo\", "
+                        "\"projects/-/serviceAccounts/d2@demo\"]", 0, NULL));
 
     ngx_memzero(&cred, sizeof(cred));
 

@@ -28,7 +28,7 @@ static ngx_uint_t test_status(ngx_gcs_explain_t *row);
 
 static ngx_gcs_aws_environment_t   aws;
 static ngx_gcs_credentials_t       key, impersonated, federated, url, amazon;
-static ngx_gcs_credentials_t       web, metadata;
+static ngx_gcs_credentials_t       web, agent, metadata;
 
 
 int
@@ -55,6 +55,11 @@ main(void)
     ngx_str_set(&web.aws->region, "us-east-2");
     ngx_str_set(&web.aws->role_arn, "arn:aws:iam::123:role/r");
     ngx_str_set(&web.aws->web_identity_token_file, "/run/web");
+
+    agent = amazon;
+    agent.aws = ngx_pcalloc(keep, sizeof(ngx_gcs_aws_environment_t));
+    ngx_str_set(&agent.aws->region, "us-east-2");
+    ngx_str_set(&agent.aws->container_url, "http://169.254.170.23/v1");
 
     metadata.type = NGX_GCS_METADATA_SERVER;
     (void) ngx_gcs_credentials_complete(keep, &metadata, &err);
@@ -84,7 +89,8 @@ test_rows(void)
         test_check(row->remedy && strlen(row->remedy) > 10, row->remedy);
         test_check(strlen(row->remedy) <= 200, row->remedy);
         test_check(row->status || row->error || row->text
-                   || row->where == NGX_GCS_EXPLAIN_SUBJECT, row->remedy);
+                   || row->where == NGX_GCS_EXPLAIN_SUBJECT
+                   || row->where == NGX_GCS_EXPLAIN_AGENT, row->remedy);
 
         /* a word is one of "$gcs_error"; Storage has its own */
 
@@ -108,7 +114,7 @@ test_rows(void)
             }
         }
 
-        for (where = 1; where <= 0x80; where <<= 1) {
+        for (where = 1; where <= 0x100; where <<= 1) {
 
             if (!(row->where & where)) {
                 continue;
@@ -167,7 +173,7 @@ test_grants(void)
 
     for (row = ngx_gcs_explain_rows; row->where; row++) {
 
-        for (where = 1; where <= 0x80; where <<= 1) {
+        for (where = 1; where <= 0x100; where <<= 1) {
 
             if (!(row->where & where) || where == NGX_GCS_EXPLAIN_STORAGE) {
                 continue;
@@ -181,6 +187,7 @@ test_grants(void)
                                : where == NGX_GCS_EXPLAIN_METADATA ? &metadata
                                : where == NGX_GCS_EXPLAIN_SUBJECT ? &url
                                : where == NGX_GCS_EXPLAIN_AWS ? &amazon
+                               : where == NGX_GCS_EXPLAIN_AGENT ? &agent
                                : &web, where);
 
             status = test_status(row);
@@ -275,7 +282,9 @@ test_body(ngx_gcs_explain_t *row, ngx_uint_t where)
                       "</Error></ErrorResponse>");
     }
 
-    if (where == NGX_GCS_EXPLAIN_AWS || where == NGX_GCS_EXPLAIN_METADATA) {
+    if (where == NGX_GCS_EXPLAIN_AWS || where == NGX_GCS_EXPLAIN_AGENT
+        || where == NGX_GCS_EXPLAIN_METADATA)
+    {
         return strdup("<html>Not Found</html>");
     }
 

@@ -401,8 +401,8 @@ static test_failure_t  instance_failures[] = {
     { 2, 403, "", NGX_DECLINED, "AWS metadata service answered 403",
       "no_aws_role" },
     { 3, 404, "", NGX_DECLINED, "no role is attached", "no_aws_role" },
-    { 3, 200, "<hidden", NGX_DECLINED, "gave no keys: the answer is not a JSON "
-      "object", NULL },
+    { 3, 200, "<hidden", NGX_DECLINED, "gave no keys: the answer is not a "
+      "JSON object", NULL },
     { 3, 200, "{\"Code\":\"Failed\",\"Message\":\"hidden\"}", NGX_DECLINED,
       "gave no keys: \"Code\" in the answer is not \"Success\"", NULL },
     { 3, 200, "{\"Code\":\"AssumeRoleUnauthorizedAccess\"}", NGX_DECLINED,
@@ -455,9 +455,11 @@ static test_failure_t  agent_failures[] = {
       NULL },
     { 1, 401, "{\"message\":\"hidden\"}", NGX_DECLINED,
       "AWS container credentials answered 401 without a reason; the "
-      "authorization token is not accepted", "no_aws_role" },
-    { 1, 500, "", NGX_BUSY, "AWS container credentials answered 500", NULL },
-    { 1, 0, "refused", NGX_BUSY, "AWS container credentials: refused", NULL },
+      "agent of the container does not give keys", "no_aws_role" },
+    { 1, 500, "", NGX_BUSY, "AWS container credentials answered 500",
+      "no_aws_role" },
+    { 1, 0, "refused", NGX_BUSY, "AWS container credentials: refused; the agent",
+      "no_aws_role" },
     { 0, 0, NULL, 0, NULL, NULL }
 };
 

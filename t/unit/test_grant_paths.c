@@ -6,7 +6,7 @@
 
 /*
  * The way of each kind of credential to its token, request by request.  The
- * ways of AWS are in test_grant_aws.c, the answers in test_grant.c.
+ * ways of a federation are in test_grant_subject.c and test_grant_aws.c.
  */
 
 
@@ -15,15 +15,8 @@
 #include "ngx_gcs_jwt.h"
 
 
-#define TEST_SCOPE        "https://www.googleapis.com/auth/devstorage.read_only"
-#define TEST_SCOPE_IAM    "https://www.googleapis.com/auth/iam"
-
 #define TEST_JWT                                                              \
     "grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer\nassertion=*"
-
-#define TEST_IAM_BODY(delegates, scope, lifetime)                             \
-    "{\"delegates\":[" delegates "],\"scope\":[" scope "],\"lifetime\":\""    \
-    lifetime "\"}"
 
 #define TEST_ACCOUNTS                                                         \
     "http://169.254.169.254/computeMetadata/v1/instance/service-accounts/"    \
@@ -43,9 +36,6 @@ static void test_rotation(void);
 static char *test_long(char *pattern, const char *text);
 static void test_metadata(void);
 static void test_accounts(void);
-static void test_federation(void);
-static void test_outputs(void);
-static void test_subjects(void);
 static void test_expire_times(void);
 
 
@@ -61,9 +51,9 @@ static walk_step_t  jwt_impersonated[] = {
       200, WALK_TOKEN("hidden-a"), 0 },
     { WALK_IAM "a%2Bb%40x:generateAccessToken",
       WALK_JSON "Authorization: Bearer hidden-a\n",
-      TEST_IAM_BODY("\"projects/-/serviceAccounts/c@x\","
+      WALK_IAM_BODY("\"projects/-/serviceAccounts/c@x\","
                     "\"projects/-/serviceAccounts/d@x\"",
-                    "\"" TEST_SCOPE "\",\"s2\"", "3600s"),
+                    "\"" NGX_GCS_SCOPE_READ "\",\"s2\"", "3600s"),
       200, WALK_IAM_TOKEN, 0 },
     { NULL, NULL, NULL, 0, NULL, 0 }
 };
@@ -76,11 +66,11 @@ static walk_step_t  jwt_chain[] = {
       200, WALK_TOKEN("hidden-a"), 0 },
     { WALK_IAM "a%40x:generateAccessToken",
       WALK_JSON "Authorization: Bearer hidden-a\n",
-      TEST_IAM_BODY("", "\"" TEST_SCOPE_IAM "\"", "3600s"),
+      WALK_IAM_BODY("", "\"" NGX_GCS_SCOPE_IAM "\"", "3600s"),
       200, "{\"accessToken\":\"hidden-b\"}", 0 },
     { WALK_IAM "b%40x:generateAccessToken",
       WALK_JSON "Authorization: Bearer hidden-b\n",
-      TEST_IAM_BODY("", "\"" TEST_SCOPE "\"", "43200s"),
+      WALK_IAM_BODY("", "\"" NGX_GCS_SCOPE_READ "\"", "43200s"),
       200, "{\"accessToken\":\"hidden-c\"}", 0 },
     { NULL, NULL, NULL, 0, NULL, 0 }
 };
@@ -99,9 +89,6 @@ main(void)
     test_rotation();
     test_metadata();
     test_accounts();
-    test_federation();
-    test_outputs();
-    test_subjects();
     test_expire_times();
 
     test_check(shim_left == 0, "secrets in a pool");
@@ -134,7 +121,7 @@ test_service_account(void)
     test_jwt_verify(pool, &form, cred.key);
 
     test_claims("{\"iss\":\"reader@demo.iam.gserviceaccount.com\","
-                "\"scope\":\"" TEST_SCOPE "\","
+                "\"scope\":\"" NGX_GCS_SCOPE_READ "\","
                 "\"aud\":\"https://oauth2.googleapis.com/token\","
                 "\"iat\":1700000000,\"exp\":1700003600}");
 
@@ -143,7 +130,7 @@ test_service_account(void)
 
     /* with impersonation the key's own token is for IAM alone */
 
-    ngx_str_set(&cred.scope, TEST_SCOPE " s2");
+    ngx_str_set(&cred.scope, NGX_GCS_SCOPE_READ " s2");
     walk_impersonate(keep, &cred, "a+b@x", "c@x", "d@x", 3600);
     walk_to(&cred, jwt_impersonated, "hidden-target", 1800, "");
 
@@ -151,7 +138,7 @@ test_service_account(void)
     walk(grant, jwt_impersonated, NGX_OK, NULL);
 
     test_claims("{\"iss\":\"reader@demo.iam.gserviceaccount.com\","
-                "\"scope\":\"" TEST_SCOPE_IAM "\","
+                "\"scope\":\"" NGX_GCS_SCOPE_IAM "\","
                 "\"aud\":\"https://oauth2.googleapis.com/token\","
                 "\"iat\":1700000000,\"exp\":1700003600}");
 
@@ -214,7 +201,7 @@ test_self_signed(void)
     json_decref(test_jwt_part(keep, &grant->token, 1, &raw));
     test_check(test_equal(&raw,
                           "{\"iss\":\"reader@demo.iam.gserviceaccount.com\","
-                          "\"scope\":\"" TEST_SCOPE "\","
+                          "\"scope\":\"" NGX_GCS_SCOPE_READ "\","
                           "\"sub\":\"reader@demo.iam.gserviceaccount.com\","
                           "\"iat\":1700000000,\"exp\":1700003600}"), NULL);
 
@@ -231,8 +218,8 @@ test_self_signed(void)
                           "https://iamcredentials.example.goog/v1/projects/-/"
                           "serviceAccounts/a%40x:generateAccessToken"), NULL);
     test_check(test_equal(&walk_requests[0].body,
-                          TEST_IAM_BODY("", "\"" TEST_SCOPE "\"", "3600s")),
-               NULL);
+                          WALK_IAM_BODY("", "\"" NGX_GCS_SCOPE_READ "\"",
+                                        "3600s")), NULL);
 
     header = walk_requests[0].headers->elts;
     bearer = header[1];
@@ -241,7 +228,8 @@ test_self_signed(void)
 
     test_jwt_verify(keep, &bearer, cred.key);
     json_decref(test_jwt_part(keep, &bearer, 1, &raw));
-    test_check(test_contains(&raw, "\"scope\":\"" TEST_SCOPE_IAM "\""), NULL);
+    test_check(test_contains(&raw, "\"scope\":\"" NGX_GCS_SCOPE_IAM "\""),
+               NULL);
 
     test_check(walk_answer(grant, 200, WALK_IAM_TOKEN,
                            sizeof(WALK_IAM_TOKEN) - 1, 0) == NGX_OK, NULL);
@@ -278,7 +266,7 @@ test_users(void)
     walk_step_t  impersonated = {
         WALK_IAM "target%40demo.iam.gserviceaccount.com:generateAccessToken",
         WALK_JSON "Authorization: Bearer hidden-a\n",
-        TEST_IAM_BODY("", "\"" TEST_SCOPE "\"", "3600s"),
+        WALK_IAM_BODY("", "\"" NGX_GCS_SCOPE_READ "\"", "3600s"),
         200, WALK_IAM_TOKEN, 0
     };
 
@@ -435,7 +423,7 @@ test_metadata(void)
           TEST_FLAVOR, "", 200, WALK_TOKEN("hidden-a"), 1 },
         { WALK_IAM "a%40x:generateAccessToken",
           WALK_JSON "Authorization: Bearer hidden-a\n",
-          TEST_IAM_BODY("", "\"" TEST_SCOPE "\"", "600s"),
+          WALK_IAM_BODY("", "\"" NGX_GCS_SCOPE_READ "\"", "600s"),
           200, "{\"accessToken\":\"hidden-target\"}", 0 },
         { NULL, NULL, NULL, 0, NULL, 0 }
     };
@@ -572,240 +560,6 @@ test_accounts(void)
         test_check(grant->lifetime == 3599 && grant->error.len == 0, NULL);
 
         ngx_destroy_pool(pool);
-    }
-
-    ngx_destroy_pool(keep);
-}
-
-
-static void
-test_federation(void)
-{
-    ngx_pool_t             *keep;
-    ngx_gcs_credentials_t   cred;
-
-    walk_step_t  file[] = {
-        { "FILE /run/token", "", "",
-          200, "{\"a\":1,\"id_token\":\"hidden-subject+/=\"}", 0 },
-        { "POST https://sts.googleapis.com/v1/token", WALK_FORM,
-          WALK_STS "scope=" TEST_SCOPE_IAM "\n" WALK_STS_ACCESS
-          "subject_token_type=" NGX_GCS_SUBJECT_TYPE_JWT "\n"
-          "subject_token=hidden-subject+/=\n",
-          200, WALK_TOKEN("hidden-a"), 0 },
-        { WALK_IAM "target%40demo.iam.gserviceaccount.com:"
-          "generateAccessToken",
-          WALK_JSON "Authorization: Bearer hidden-a\n",
-          TEST_IAM_BODY("", "\"" TEST_SCOPE "\"", "7200s"),
-          200, WALK_IAM_TOKEN, 0 },
-        { NULL, NULL, NULL, 0, NULL, 0 }
-    };
-
-    /* authentication of the client names the project, too */
-
-    walk_step_t  url[] = {
-        { "GET http://169.254.169.254/metadata/identity?a=b",
-          "Metadata: True\n", "", 200, " \r\n\thidden-subject\n", 0 },
-        { "POST https://sts.googleapis.com/v1/token",
-          "Authorization: Basic MTpoaWRkZW4tY2xpZW50\n" WALK_FORM,
-          WALK_STS "scope=" TEST_SCOPE "\n" WALK_STS_ACCESS
-          "subject_token_type=" NGX_GCS_SUBJECT_TYPE_JWT "\n"
-          "subject_token=hidden-subject\n",
-          200, WALK_TOKEN("hidden-a"), 0 },
-        { NULL, NULL, NULL, 0, NULL, 0 }
-    };
-
-    keep = test_pool();
-
-    cred = walk_file(keep, TEST_EXTERNAL_FILE);
-    walk_to(&cred, file, "hidden-target", 1800, "");
-
-    cred = walk_file(keep, TEST_EXTERNAL_URL);
-    walk_to(&cred, url, "hidden-a", 3599, "");
-    test_check(walk_requests[0].direct && !walk_requests[1].direct, "proxy");
-
-    url[1].headers = WALK_FORM;
-    url[1].body = WALK_STS "scope=" TEST_SCOPE "\n" WALK_STS_ACCESS
-                  "subject_token_type=" NGX_GCS_SUBJECT_TYPE_JWT "\n"
-                  "subject_token=hidden-subject\n"
-                  "options={\"userProject\":\"9\"}\n";
-
-    ngx_str_null(&cred.client_id);
-    walk_to(&cred, url, "hidden-a", 3599, "");
-
-    /* a URL elsewhere may need a proxy; a token may come without an end */
-
-    url[0].request = "GET https://idp.example/token";
-    url[0].headers = "";
-    ngx_str_set(&cred.subject.url, "https://idp.example/token");
-    cred.subject.headers = NULL;
-    walk_to(&cred, url, "hidden-a", 3599, "");
-    test_check(!walk_requests[0].direct, "proxy");
-
-    /* the same file in a file around it */
-
-    file[0].answer = "hidden-subject+/=";
-    file[2].body = TEST_IAM_BODY("", "\"" TEST_SCOPE "\"", "3600s");
-
-    cred = walk_file(keep, TEST_IMPERSONATED_EXTERNAL);
-    walk_to(&cred, file, "hidden-target", 1800, "");
-
-    ngx_destroy_pool(keep);
-}
-
-
-/* what an executable has written */
-
-static void
-test_outputs(void)
-{
-    ngx_uint_t              i;
-    ngx_pool_t             *pool, *keep;
-    ngx_gcs_grant_t        *grant;
-    ngx_gcs_credentials_t   cred;
-
-#define TEST_OUTPUT(success, expires, more)                                   \
-    "{\"version\":1,\"success\":" success ",\"expiration_time\":" expires     \
-    "," more "}"
-#define TEST_JWT_OUTPUT                                                       \
-    "\"token_type\":\"urn:ietf:params:oauth:token-type:id_token\","           \
-    "\"id_token\":\"hidden-subject\""
-#define TEST_SAML_OUTPUT                                                      \
-    "\"token_type\":\"urn:ietf:params:oauth:token-type:saml2\","              \
-    "\"id_token\":\"wrong\",\"saml_response\":\"hidden-subject\""
-
-    static struct {
-        const char  *body;
-        const char  *err;
-    } outputs[] = {
-        { TEST_OUTPUT("true", "1700000001", TEST_JWT_OUTPUT), NULL },
-        { TEST_OUTPUT("true", "1700000001", TEST_SAML_OUTPUT), NULL },
-        { TEST_OUTPUT("true", "1e300", "\"id_token\":\"hidden-subject\""),
-          NULL },
-        { TEST_OUTPUT("true", "1700000000", TEST_JWT_OUTPUT), "has expired" },
-        { TEST_OUTPUT("true", "-1", TEST_JWT_OUTPUT), "has expired" },
-        { TEST_OUTPUT("true", "\"1700000001\"", TEST_JWT_OUTPUT),
-          "has expired" },
-        { TEST_OUTPUT("true", "null", TEST_JWT_OUTPUT), "has expired" },
-        { TEST_OUTPUT("false", "1700000001", TEST_JWT_OUTPUT),
-          "the executable has failed" },
-        { TEST_OUTPUT("\"true\"", "1700000001", TEST_JWT_OUTPUT),
-          "the executable has failed" },
-        { TEST_OUTPUT("true", "1700000001", "\"token_type\":7"),
-          "is not in the expected member" },
-        { TEST_OUTPUT("true", "1700000001", "\"id_token\":\"\""),
-          "is not in the expected member" },
-        { TEST_OUTPUT("true", "1700000001", "\"saml_response\":\"hidden\""),
-          "is not in the expected member" },
-        { "{\"version\":2,\"success\":true}", "is not the output of version" },
-        { "{\"version\":1}", "is not the output of version" },
-        { "{\"version\":\"1\",\"success\":true}", "is not the output of" },
-        { "{}", "is not the output of version 1 of an executable" },
-        { "[]", "is not the output of version 1" },
-        { "<hidden", "is not the output of version 1" },
-        { "", "is not the output of version 1" }
-    };
-
-    keep = test_pool();
-    cred = walk_file(keep, TEST_EXTERNAL_OUTPUT);
-
-    for (i = 0; i < sizeof(outputs) / sizeof(outputs[0]); i++) {
-        pool = test_pool();
-        grant = ngx_gcs_grant_create(pool, &cred);
-
-        ngx_memzero(&walk_requests[0], sizeof(ngx_gcs_request_t));
-        test_check(ngx_gcs_grant_request(grant, WALK_NOW, &walk_requests[0])
-                   == NGX_OK, NULL);
-        test_check(test_equal(&walk_requests[0].url, "/run/output")
-                   && walk_requests[0].method.len == 0, NULL);
-
-        test_check(walk_answer(grant, 200, outputs[i].body,
-                               strlen(outputs[i].body), 0)
-                   == (outputs[i].err ? NGX_DECLINED : NGX_AGAIN),
-                   outputs[i].body);
-
-        if (outputs[i].err) {
-            test_check(test_contains(&grant->error, outputs[i].err),
-                       outputs[i].body);
-            test_check(test_contains(&grant->error, "subject token"), NULL);
-            test_check(!test_contains(&grant->error, "hidden"), NULL);
-            test_check(strcmp(grant->word, "invalid_subject_token") == 0,
-                       NULL);
-
-        } else {
-            test_check(test_equal(&grant->subject_token, "hidden-subject"),
-                       outputs[i].body);
-        }
-
-        ngx_destroy_pool(pool);
-    }
-
-    ngx_destroy_pool(keep);
-}
-
-
-/* answers without a subject token */
-
-static void
-test_subjects(void)
-{
-    ngx_int_t               rc;
-    ngx_uint_t              i, j;
-    ngx_pool_t             *pool, *keep;
-    ngx_gcs_grant_t        *grant;
-    ngx_gcs_credentials_t   cred[2];
-
-    static struct {
-        ngx_uint_t   status;
-        const char  *body;
-        ngx_int_t    text;          /* as it is, and from a member */
-        ngx_int_t    member;
-    } answers[] = {
-        { 200, "", NGX_DECLINED, NGX_DECLINED },
-        { 200, " \n\t ", NGX_DECLINED, NGX_DECLINED },
-        { 200, "<hidden", NGX_AGAIN, NGX_DECLINED },
-        { 200, "{\"id_token\":\"<hidden\"", NGX_AGAIN, NGX_DECLINED },
-        { 200, "{\"id_token\":\"hidden\"}", NGX_AGAIN, NGX_AGAIN },
-        { 200, "{\"id_token\":\"\"}", NGX_AGAIN, NGX_DECLINED },
-        { 200, "{\"id_token\":7}", NGX_AGAIN, NGX_DECLINED },
-        { 200, "{\"id_token\":[\"hidden\"]}", NGX_AGAIN, NGX_DECLINED },
-        { 200, "{\"other\":\"hidden\"}", NGX_AGAIN, NGX_DECLINED },
-        { 200, "[\"id_token\"]", NGX_AGAIN, NGX_DECLINED },
-        { 404, "<hidden", NGX_DECLINED, NGX_DECLINED },
-        { 400, "{\"error\":\"hidd\"}", NGX_DECLINED, NGX_DECLINED },
-        { 503, "", NGX_BUSY, NGX_BUSY },
-        { 0, "cannot open", NGX_BUSY, NGX_BUSY }
-    };
-
-    keep = test_pool();
-    cred[0] = walk_file(keep, TEST_EXTERNAL_URL);
-    cred[1] = walk_file(keep, TEST_EXTERNAL_FILE);
-
-    for (i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
-
-        for (j = 0; j < 2; j++) {
-            pool = test_pool();
-            grant = ngx_gcs_grant_create(pool, &cred[j]);
-
-            ngx_memzero(&walk_requests[0], sizeof(ngx_gcs_request_t));
-            (void) ngx_gcs_grant_request(grant, WALK_NOW, &walk_requests[0]);
-
-            rc = walk_answer(grant, answers[i].status, answers[i].body,
-                             strlen(answers[i].body), 0);
-
-            test_check(rc == (j ? answers[i].member : answers[i].text),
-                       answers[i].body);
-
-            if (rc != NGX_AGAIN) {
-                test_check(test_contains(&grant->error, "subject token"),
-                           answers[i].body);
-                test_check(!test_contains(&grant->error, "hidden"), NULL);
-                test_check(grant->word && strcmp(grant->word,
-                                                 "invalid_subject_token")
-                                          == 0, answers[i].body);
-            }
-
-            ngx_destroy_pool(pool);
-        }
     }
 
     ngx_destroy_pool(keep);

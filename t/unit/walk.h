@@ -89,6 +89,10 @@ void walk_no_memory(ngx_gcs_credentials_t *cred, walk_step_t *steps);
 #define WALK_STS_ACCESS                                                       \
     "requested_token_type=urn:ietf:params:oauth:token-type:access_token\n"
 
+#define WALK_IAM_BODY(delegates, scope, lifetime)                             \
+    "{\"delegates\":[" delegates "],\"scope\":[" scope "],\"lifetime\":\""    \
+    lifetime "\"}"
+
 #define WALK_IAM                                                              \
     "POST https://iamcredentials.googleapis.com/v1/projects/-/"               \
     "serviceAccounts/"
