@@ -426,7 +426,7 @@ ngx_gcs_sign_url_append(ngx_pool_t *pool, ngx_str_t *unsigned_url,
     ngx_str_t *signature, ngx_str_t *result)
 {
     size_t   len;
-    u_char  *p;
+    u_char  *p, *data;
 
     if (signature->len == 0) {
         return NGX_DECLINED;
@@ -435,18 +435,20 @@ ngx_gcs_sign_url_append(ngx_pool_t *pool, ngx_str_t *unsigned_url,
     len = unsigned_url->len + sizeof(NGX_GCS_SIGN_URL_SIGNATURE) - 1
           + signature->len * 2;
 
-    p = ngx_pnalloc(pool, len);
-    if (p == NULL) {
+    data = ngx_pnalloc(pool, len);
+    if (data == NULL) {
         return NGX_ERROR;
     }
 
-    result->len = len;
-    result->data = p;
-
-    p = ngx_cpymem(p, unsigned_url->data, unsigned_url->len);
+    p = ngx_cpymem(data, unsigned_url->data, unsigned_url->len);
     p = ngx_cpymem(p, NGX_GCS_SIGN_URL_SIGNATURE,
                    sizeof(NGX_GCS_SIGN_URL_SIGNATURE) - 1);
     ngx_hex_dump(p, signature->data, signature->len);
+
+    /* last, it may be one of the arguments */
+
+    result->len = len;
+    result->data = data;
 
     return NGX_OK;
 }

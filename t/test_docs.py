@@ -413,7 +413,8 @@ def test_each_directive_has_a_section_and_each_section_a_directive():
 @pytest.mark.parametrize("name", sorted(described()))
 def test_a_directive_is_described_as_nginx_org_does(name):
     text = described()[name]
-    for word in (rf"\*\*Syntax:\*\* `{name}(?: [^`]+|;)`", r"\*\*Default:\*\* ",
+    for word in (rf"\*\*Syntax:\*\* `{name}(?: [^`]+|;)`",
+                 r"\*\*Default:\*\* ",
                  r"This directive appeared in version \d+\.\d+\.\d+\.",
                  r"^```nginx$"):
         assert len(re.findall(word, text, re.MULTILINE)) == 1, word

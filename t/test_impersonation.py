@@ -449,8 +449,8 @@ def test_an_endpoint_without_tls_is_refused(nginx, google, base, url):
       "apis.com/v1/projects/-/serviceAccounts/a@b:signBlob"},
      'does not end with "/EMAIL:generateAccessToken"'),
     ({"delegates": "x"}, '"delegates" is not an array'),
-    ({"delegates": [7]}, "not the name of an account"),
-    ({"delegates": ["a b"]}, "not the name of an account"),
+    ({"delegates": [7]}, "not the e-mail address of an account"),
+    ({"delegates": ["a b"]}, "not the e-mail address of an account"),
     ({"universe_domain": "example.goog"}, '"universe_domain"'),
 ])
 def test_mistakes_in_the_file_are_told_with_the_member(nginx, google, write,

@@ -679,9 +679,9 @@ def receivers_signature(one: Case, url: str) -> str:
 
     signer = Goog4Auth(Credentials("id", one["secret"]), "storage",
                        one["location"] or "auto")
-    signer.payload = lambda request: dict(
-        (name.lower(), value) for name, value in one["headers"]
-    ).get("x-goog-content-sha256", "UNSIGNED-PAYLOAD")
+    lower = {name.lower(): value for name, value in one["headers"]}
+    signer.payload = lambda request: lower.get("x-goog-content-sha256",
+                                               "UNSIGNED-PAYLOAD")
     return signer.signature(
         signer.string_to_sign(request, signer.canonical_request(request)),
         request)

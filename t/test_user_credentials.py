@@ -255,9 +255,12 @@ def test_a_refresh_token_that_is_replaced_is_followed(serve, google, kind):
             for r in google.requests(kind)]
     assert len(sent) == len(set(sent)) >= 3
     assert server.lines("warn") == server.lines("error") == []
-    # and over a reload
+    # and over a reload, unless it comes in the middle of a fetch
+    server.wait_log("refreshed", count=1 + len(server.lines(
+        "info", "refreshed")))
     server.reload(old_gone=True)
-    time.sleep(2.5)
+    server.wait_log("refreshed", count=2 + len(server.lines(
+        "info", "refreshed")))
     assert server.get("/m/a").body == b"hi"
     assert server.lines("warn") == server.lines("error") == []
 

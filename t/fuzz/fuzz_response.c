@@ -13,10 +13,13 @@
 /* the longest way has seven steps and its impersonation */
 #define FUZZ_STEPS  12
 
+/* the files in their order, the metadata server, and other ways */
+#define FUZZ_KINDS  (TEST_FILES + 5)
 
-static void fuzz_file(ngx_uint_t file);
-static void fuzz_configure(u_char kind);
-static void fuzz_walk(ngx_pool_t *pool, const uint8_t *data, size_t size);
+
+static void fuzz_configure(ngx_uint_t kind);
+static void fuzz_walk(ngx_pool_t *pool, ngx_gcs_credentials_t *cred,
+    const uint8_t *data, size_t size);
 static const uint8_t *fuzz_answer(ngx_pool_t *pool, ngx_gcs_response_t *res,
     const uint8_t *data, const uint8_t *last);
 static void fuzz_request(ngx_gcs_request_t *req);
@@ -25,15 +28,21 @@ static void fuzz_token(ngx_gcs_grant_t *grant);
 static void fuzz_error(ngx_gcs_grant_t *grant, ngx_uint_t answered);
 
 
-static ngx_pool_t                 *keep;
-static ngx_gcs_credentials_t       cred;
-static ngx_gcs_aws_environment_t   aws;
+/* a grant changes nothing in them */
+static ngx_gcs_credentials_t      creds[FUZZ_KINDS];
+static ngx_gcs_aws_environment_t  environments[FUZZ_KINDS];
 
 
 int
 LLVMFuzzerInitialize(int *argc, char ***argv)
 {
+    ngx_uint_t  kind;
+
     files_make_key();
+
+    for (kind = 0; kind < FUZZ_KINDS; kind++) {
+        fuzz_configure(kind);
+    }
 
     return 0;
 }
@@ -56,90 +65,82 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
 
     pool = test_pool();
-    keep = test_pool();
 
-    fuzz_configure(data[0]);
-    fuzz_walk(pool, data + 1, size - 1);
+    fuzz_walk(pool, &creds[(u_char) (data[0] - 'a') % FUZZ_KINDS], data + 1,
+              size - 1);
 
     ngx_destroy_pool(pool);
-    ngx_destroy_pool(keep);
 
     return 0;
 }
 
 
-/* "a" to "o": the files in their order, then other ways to AWS */
+/* "a" to "o", the first byte of an input */
 
 static void
-fuzz_configure(u_char kind)
+fuzz_configure(ngx_uint_t kind)
 {
-    ngx_str_t  err;
+    json_t                     *json;
+    ngx_str_t                   err;
+    ngx_uint_t                  file;
+    static ngx_pool_t          *pool;
+    ngx_gcs_credentials_t      *cred;
+    ngx_gcs_aws_environment_t  *aws;
 
-    ngx_memzero(&aws, sizeof(aws));
-
-    kind = (u_char) ((kind - 'a') % 15);
-
-    if (kind < TEST_FILES) {
-        fuzz_file(kind);
-        return;
+    if (pool == NULL) {
+        pool = test_pool();
     }
+
+    cred = &creds[kind];
+    aws = &environments[kind];
+
+    cred->aws = aws;
 
     if (kind == TEST_FILES) {
-        ngx_memzero(&cred, sizeof(cred));
-        cred.type = NGX_GCS_METADATA_SERVER;
-        fuzz_check(ngx_gcs_credentials_complete(keep, &cred, &err) == NGX_OK);
+        cred->type = NGX_GCS_METADATA_SERVER;
+        fuzz_check(ngx_gcs_credentials_complete(pool, cred, &err) == NGX_OK);
         return;
     }
 
-    fuzz_file(TEST_EXTERNAL_AWS);
+    file = kind < TEST_FILES ? kind
+           : kind == FUZZ_KINDS - 1 ? TEST_IMPERSONATED_KEY
+           : TEST_EXTERNAL_AWS;
 
-    switch (kind - TEST_FILES) {
+    json = files_json(file);
+    fuzz_check(files_parse(pool, json, cred, &err) == NGX_OK);
+    json_decref(json);
 
-    case 1:
-        ngx_str_set(&aws.role_arn, "arn:aws:iam::123:role/r");
-        ngx_str_set(&aws.web_identity_token_file, "/run/web");
+    switch (kind) {
+
+    case TEST_FILES + 1:
+        ngx_str_set(&aws->role_arn, "arn:aws:iam::123:role/r");
+        ngx_str_set(&aws->web_identity_token_file, "/run/web");
         break;
 
-    case 2:
-        ngx_str_set(&aws.container_url, "http://169.254.170.23/v1");
-        ngx_str_set(&aws.container_token_file, "/run/agent");
-        ngx_str_set(&aws.region, "us-east-2");
+    case TEST_FILES + 2:
+        ngx_str_set(&aws->container_url, "http://169.254.170.23/v1");
+        ngx_str_set(&aws->container_token_file, "/run/agent");
+        ngx_str_set(&aws->region, "us-east-2");
         break;
 
-    case 3:
-        ngx_str_set(&aws.keys.access_key_id, "AKIA");
-        ngx_str_set(&aws.keys.secret_access_key, "hidden-env");
-        ngx_str_null(&cred.subject.session_url);
+    case TEST_FILES + 3:
+        ngx_str_set(&aws->keys.access_key_id, "AKIA");
+        ngx_str_set(&aws->keys.secret_access_key, "hidden-env");
+        ngx_str_null(&cred->subject.session_url);
         break;
 
-    default:
+    case TEST_FILES + 4:
+
         /* another universe: the token is signed here */
 
-        fuzz_file(TEST_IMPERSONATED_KEY);
-        ngx_str_null(&cred.token_uri);
+        ngx_str_null(&cred->token_uri);
     }
 }
 
 
 static void
-fuzz_file(ngx_uint_t file)
-{
-    json_t     *json;
-    ngx_str_t   err;
-
-    json = files_json(file);
-
-    ngx_memzero(&cred, sizeof(cred));
-    cred.aws = &aws;
-
-    fuzz_check(files_parse(keep, json, &cred, &err) == NGX_OK);
-
-    json_decref(json);
-}
-
-
-static void
-fuzz_walk(ngx_pool_t *pool, const uint8_t *data, size_t size)
+fuzz_walk(ngx_pool_t *pool, ngx_gcs_credentials_t *cred, const uint8_t *data,
+    size_t size)
 {
     ngx_int_t            rc;
     ngx_uint_t           step;
@@ -149,7 +150,7 @@ fuzz_walk(ngx_pool_t *pool, const uint8_t *data, size_t size)
     ngx_gcs_response_t   res;
 
     last = data + size;
-    grant = ngx_gcs_grant_create(pool, &cred);
+    grant = ngx_gcs_grant_create(pool, cred);
 
     for (step = 0; /* void */ ; step++) {
 

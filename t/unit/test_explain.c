@@ -70,6 +70,8 @@ main(void)
 
     ngx_destroy_pool(keep);
 
+    test_check(files_freed == 0, "secrets in a JSON string");
+
     return test_failures;
 }
 
@@ -346,7 +348,7 @@ test_iam_answers(void)
           "without a valid", NULL },
         { 200, "{\"accessToken\":\"hidden\\r\\nX: y\"}", NGX_DECLINED,
           "without a valid access token", NULL },
-        { 200, "{\"accessToken\":\"hidden\"", NGX_DECLINED,
+        { 200, "{\"accessToken\":\"<hidden\"", NGX_DECLINED,
           "without a valid access token", NULL },
         { 400, "{\"error\":{\"code\":400,\"message\":\"The max lifetime is "
           "1h.\",\"status\":\"INVALID_ARGUMENT\"}}", NGX_DECLINED,

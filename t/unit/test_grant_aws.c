@@ -458,8 +458,8 @@ static test_failure_t  agent_failures[] = {
       "agent of the container does not give keys", "no_aws_role" },
     { 1, 500, "", NGX_BUSY, "AWS container credentials answered 500",
       "no_aws_role" },
-    { 1, 0, "refused", NGX_BUSY, "AWS container credentials: refused; the agent",
-      "no_aws_role" },
+    { 1, 0, "refused", NGX_BUSY, "AWS container credentials: refused; the "
+      "agent", "no_aws_role" },
     { 0, 0, NULL, 0, NULL, NULL }
 };
 

@@ -329,7 +329,8 @@ test_declined(void)
                                       "/b%", "/b%2", "/b%2g", "/b%2f",
                                       "/b%f0", "/b%%20", "/b\n", "/b\\o",
                                       "/b+o", "/b@", "/b\xc3\xa9", "/b:",
-                                      "/b,", "/b`", "/b{", "/b!", NULL };
+                                      "/b,", "/b`", "/b{", "/b!", "/b?20",
+                                      NULL };
     static const char    *methods[] = { "", "get", "GET ", "GET\n", "G-T",
                                         "G\xc3\x89T", NULL };
     static const char    *words[] = { "a/b", "a b", "a\n", "\xc3\xa9", "\x7f",
@@ -599,10 +600,12 @@ test_with_key(void)
 static void
 test_hmac_key(void)
 {
-    ngx_str_t            secret, empty, huge, one, two;
-    ngx_pool_t          *pool;
-    ngx_gcs_sign_key_t   key, kept;
-    ngx_gcs_sign_url_t   url;
+    ngx_str_t                secret, empty, huge, one, two, text, part, chain;
+    ngx_pool_t              *pool;
+    ngx_gcs_sign_key_t       key, kept;
+    ngx_gcs_sign_url_t       url;
+    ngx_gcs_sign_dialect_t   dialect;
+    u_char                   digest[NGX_GCS_SHA256_LEN];
 
     pool = test_pool();
     url = test_url(pool);
@@ -648,6 +651,25 @@ test_hmac_key(void)
                == NGX_OK && two.len == one.len
                && memcmp(one.data, two.data, one.len) == 0, "EU");
 
+    /* which is the key of that location */
+
+    ngx_str_set(&dialect.prefix, "GOOG4");
+    ngx_str_set(&dialect.location, "EU");
+    ngx_str_set(&dialect.service, "storage");
+    ngx_str_set(&dialect.terminator, "goog4_request");
+
+    chain.len = NGX_GCS_SHA256_LEN;
+    chain.data = key.key;
+    part.len = NGX_GCS_SHA256_LEN;
+    part.data = digest;
+
+    test_check(ngx_gcs_sign_key(&dialect, &secret, url.now, &key) == NGX_OK
+               && ngx_gcs_sign_url_text(pool, &url, &text, &two) == NGX_OK
+               && ngx_gcs_crypto_hmac(&chain, &text, digest) == NGX_OK
+               && ngx_gcs_sign_url_append(pool, &two, &part, &two) == NGX_OK
+               && two.len == one.len
+               && memcmp(one.data, two.data, one.len) == 0, "EU's key");
+
     /* another day makes another key */
 
     ngx_str_null(&url.location);
@@ -674,8 +696,8 @@ test_append(void)
 
     test_check(ngx_gcs_sign_url_append(pool, &part, &signature, &result)
                == NGX_OK
-               && test_equal(&result, "https://h/?a=b&X-Goog-Signature=00ff1a"),
-               NULL);
+               && test_equal(&result, "https://h/?a=b&X-Goog-Signature="
+                             "00ff1a"), NULL);
 
     ngx_str_null(&signature);
     test_check(ngx_gcs_sign_url_append(pool, &part, &signature, &result)
