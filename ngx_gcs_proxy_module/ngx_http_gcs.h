@@ -137,6 +137,9 @@ ngx_int_t ngx_http_gcs_identity_tokens(ngx_conf_t *cf,
 /* the handler of "gcs_endpoint" */
 char *ngx_http_gcs_endpoint(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
+/* the address of the location's endpoint, also where there is no "gcs_pass" */
+ngx_http_gcs_address_t *ngx_http_gcs_address(ngx_http_gcs_loc_conf_t *conf);
+
 /*
  * The endpoint of the location, made when it is used for the first time: an
  * upstream that keeps connections, and a TLS context.  NULL: the fault has
@@ -357,7 +360,62 @@ void ngx_http_gcs_set_value(ngx_http_variable_value_t *v, ngx_str_t *value);
 ngx_str_t ngx_http_gcs_slice_range(ngx_http_request_t *r);
 
 
+/* ngx_http_gcs_presign.c */
+
+/*
+ * Whether the request is to be answered with a signed URL: 1 or 0; or
+ * NGX_ERROR, "gcs_mode" yields neither mode, which has been logged.
+ */
+ngx_int_t ngx_http_gcs_presigning(ngx_http_request_t *r);
+
+/* whether the identity can sign URLs */
+ngx_uint_t ngx_http_gcs_signs(ngx_http_gcs_identity_t *identity);
+
+/* the bit in "gcs_methods" that a signed method needs */
+ngx_uint_t ngx_http_gcs_presign_bit(ngx_str_t *method);
+
+/* whether the method of the request may ask for a signed URL */
+ngx_uint_t ngx_http_gcs_presign_allowed(ngx_http_request_t *r);
+
+/* answers with a signed URL, when the address is known */
+ngx_int_t ngx_http_gcs_presign(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx);
+
+/*
+ * Makes ctx->signed_url, once for a request, which is valid until
+ * ctx->signed_until.  NGX_OK; or an HTTP status, with ctx->error set and the
+ * cause logged.
+ */
+ngx_int_t ngx_http_gcs_sign_url(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx);
+
+
+/* ngx_http_gcs_presign_conf.c */
+
+/* the handlers of "gcs_presign_*" and "gcs_mode" */
+char *ngx_http_gcs_mode(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_gcs_presign_ttl(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_gcs_presign_window(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_gcs_presign_answer(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_gcs_presign_method(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_gcs_presign_pair(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_gcs_presign_host(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+/* merges them, and checks that they go together */
+char *ngx_http_gcs_presign_merge(ngx_conf_t *cf,
+    ngx_http_gcs_loc_conf_t *prev, ngx_http_gcs_loc_conf_t *conf);
+
+
 /* ngx_http_gcs_hmac.c */
+
+/* forgets the derived key of another secret, before identity->key is used */
+void ngx_http_gcs_hmac_renew(ngx_http_gcs_identity_t *identity);
 
 /* whether the identity signs requests with an HMAC key */
 ngx_uint_t ngx_http_gcs_hmac(ngx_http_gcs_identity_t *identity);

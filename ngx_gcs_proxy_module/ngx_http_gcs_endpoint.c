@@ -239,6 +239,17 @@ ngx_http_gcs_endpoint_default(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf,
 }
 
 
+ngx_http_gcs_address_t *
+ngx_http_gcs_address(ngx_http_gcs_loc_conf_t *conf)
+{
+    if (conf->endpoint) {
+        return &conf->endpoint->address;
+    }
+
+    return conf->address ? conf->address : &ngx_http_gcs_google;
+}
+
+
 ngx_http_gcs_endpoint_t *
 ngx_http_gcs_endpoint_get(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
 {

@@ -86,16 +86,24 @@ ngx_http_gcs_hmac_sign(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
         return NGX_ERROR;
     }
 
-    if (identity->key_version != identity->source.version) {
-
-        /* the key's file has been replaced */
-
-        ngx_memzero(&identity->key, sizeof(ngx_gcs_sign_key_t));
-        identity->key_version = identity->source.version;
-    }
+    ngx_http_gcs_hmac_renew(identity);
 
     return ngx_gcs_sign_hmac(r->pool, &cred->access_id, &cred->secret,
                              &identity->key, &req, &ctx->signature);
+}
+
+
+void
+ngx_http_gcs_hmac_renew(ngx_http_gcs_identity_t *identity)
+{
+    if (identity->key_version == identity->source.version) {
+        return;
+    }
+
+    /* the key's file has been replaced, or this is the first time */
+
+    ngx_memzero(&identity->key, sizeof(ngx_gcs_sign_key_t));
+    identity->key_version = identity->source.version;
 }
 
 

@@ -118,6 +118,62 @@ static ngx_command_t  ngx_http_gcs_commands[] = {
       0,
       NULL },
 
+    { ngx_string("gcs_mode"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_gcs_mode,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("gcs_presign_ttl"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_gcs_presign_ttl,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("gcs_presign_window"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_gcs_presign_window,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("gcs_presign_answer"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_gcs_presign_answer,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("gcs_presign_method"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_gcs_presign_method,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("gcs_presign_query"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE2,
+      ngx_http_gcs_presign_pair,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_gcs_loc_conf_t, presign_query),
+      NULL },
+
+    { ngx_string("gcs_presign_header"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE2,
+      ngx_http_gcs_presign_pair,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_gcs_loc_conf_t, presign_headers),
+      NULL },
+
+    { ngx_string("gcs_presign_host"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_gcs_presign_host,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("gcs_token_timeout"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_msec_slot,
@@ -305,6 +361,7 @@ ngx_http_gcs_create_loc_conf(ngx_conf_t *cf)
      *     conf->address = NULL;
      *     conf->ssl_trusted_certificate = { 0, NULL };
      *     conf->methods = 0;
+     *     conf->presign_method = { 0, NULL };
      *     conf->user_project = NULL;
      *     conf->user_project_source = { 0, NULL };
      *     conf->proxy = NULL;
@@ -323,6 +380,13 @@ ngx_http_gcs_create_loc_conf(ngx_conf_t *cf)
     conf->keepalive = NGX_CONF_UNSET_UINT;
     conf->buckets = NGX_CONF_UNSET_PTR;
     conf->headers = NGX_CONF_UNSET_PTR;
+    conf->mode = NGX_CONF_UNSET_PTR;
+    conf->presign_ttl = NGX_CONF_UNSET;
+    conf->presign_window = NGX_CONF_UNSET;
+    conf->presign_query = NGX_CONF_UNSET_PTR;
+    conf->presign_headers = NGX_CONF_UNSET_PTR;
+    conf->presign_host = NGX_CONF_UNSET_PTR;
+    conf->presign_answer = NGX_CONF_UNSET_PTR;
     conf->token_timeout = NGX_CONF_UNSET_MSEC;
     conf->nosniff = NGX_CONF_UNSET;
     conf->sandbox = NGX_CONF_UNSET;

@@ -8,6 +8,8 @@
 
 
 static void ngx_http_gcs_cleanup(void *data);
+static ngx_uint_t ngx_http_gcs_method_allowed(ngx_http_request_t *r,
+    ngx_uint_t presign);
 static ngx_int_t ngx_http_gcs_not_allowed(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gcs_run(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
@@ -25,13 +27,16 @@ static ngx_int_t ngx_http_gcs_check_headers(ngx_http_request_t *r,
 ngx_int_t
 ngx_http_gcs_handler(ngx_http_request_t *r)
 {
-    ngx_int_t                 rc;
-    ngx_http_gcs_ctx_t       *ctx;
-    ngx_http_gcs_loc_conf_t  *glcf;
+    ngx_int_t            rc, presign;
+    ngx_http_gcs_ctx_t  *ctx;
 
-    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
+    presign = ngx_http_gcs_presigning(r);
 
-    if (!(r->method & glcf->allowed)) {
+    if (presign == NGX_ERROR) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (!ngx_http_gcs_method_allowed(r, presign)) {
         return ngx_http_gcs_not_allowed(r);
     }
 
@@ -48,6 +53,10 @@ ngx_http_gcs_handler(ngx_http_request_t *r)
     }
 
     ctx->settled = 1;
+
+    if (presign) {
+        return ngx_http_gcs_presign(r, ctx);
+    }
 
     rc = ngx_http_gcs_check_headers(r, ctx);
     if (rc != NGX_OK) {
@@ -85,7 +94,13 @@ ngx_http_gcs_precontent_handler(ngx_http_request_t *r)
          * another one
          */
 
-        if (!(r->method & glcf->allowed)) {
+        rc = ngx_http_gcs_presigning(r);
+
+        if (rc == NGX_ERROR) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        if (!ngx_http_gcs_method_allowed(r, rc)) {
             return ngx_http_gcs_not_allowed(r);
         }
 
@@ -201,6 +216,21 @@ ngx_http_gcs_cleanup(void *data)
 
     ngx_gcs_token_cancel(&ctx->waiter);
     ngx_http_gcs_upstream_stop(ctx);
+}
+
+
+static ngx_uint_t
+ngx_http_gcs_method_allowed(ngx_http_request_t *r, ngx_uint_t presign)
+{
+    ngx_http_gcs_loc_conf_t  *glcf;
+
+    if (presign) {
+        return ngx_http_gcs_presign_allowed(r);
+    }
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
+
+    return (r->method & glcf->allowed) != 0;
 }
 
 

@@ -90,6 +90,28 @@ typedef struct {
 } ngx_http_gcs_header_t;
 
 
+/* where a signed URL leads: "gcs_presign_host" */
+
+typedef enum {
+    NGX_HTTP_GCS_PATH_STYLE = 0,  /* https://HOST/BUCKET/OBJECT */
+    NGX_HTTP_GCS_VIRTUAL_STYLE,   /* https://BUCKET.HOST/OBJECT */
+    NGX_HTTP_GCS_BOUND_STYLE      /* https://HOST-OF-THE-BUCKET/OBJECT */
+} ngx_http_gcs_style_e;
+
+
+typedef struct {
+    ngx_uint_t                   style;      /* ngx_http_gcs_style_e */
+    ngx_uint_t                   tls;
+    ngx_str_t                    host;       /* of a bucket's own */
+} ngx_http_gcs_presign_host_t;
+
+
+typedef struct {
+    ngx_uint_t                   json;
+    ngx_uint_t                   status;     /* of a redirect; 0: by method */
+} ngx_http_gcs_presign_answer_t;
+
+
 typedef struct {
     ngx_array_t                  identities; /* ngx_http_gcs_identity_t * */
     ngx_array_t                  endpoints;  /* ngx_http_gcs_endpoint_t * */
@@ -173,6 +195,15 @@ struct ngx_http_gcs_loc_conf_s {
     ngx_str_t                    user_project_source;
     ngx_array_t                 *headers;    /* of ngx_http_gcs_header_t */
 
+    ngx_http_complex_value_t    *mode;       /* NULL: "proxy" */
+    time_t                       presign_ttl;
+    time_t                       presign_window;  /* 0: off */
+    ngx_str_t                    presign_method;  /* empty: the request's */
+    ngx_array_t                 *presign_query;   /* ngx_http_gcs_header_t */
+    ngx_array_t                 *presign_headers; /* likewise */
+    ngx_http_gcs_presign_host_t     *presign_host;
+    ngx_http_gcs_presign_answer_t   *presign_answer;
+
     ngx_msec_t                   token_timeout;
     ngx_flag_t                   nosniff;
     ngx_flag_t                   sandbox;
@@ -217,6 +248,8 @@ typedef struct {
     ngx_uint_t                   generation; /* of the token sent */
     ngx_str_t                    signature;  /* by an HMAC key, ... */
     time_t                       signed_at;
+    ngx_str_t                    signed_url;
+    time_t                       signed_until;
 
     /* what stood in r->headers_out before the proxy ran */
     ngx_list_part_t             *part;
@@ -250,6 +283,7 @@ typedef struct {
     unsigned                     settled:1;  /* no rewrite can follow */
     unsigned                     quiet:1;    /* a variable asks */
     unsigned                     passed:1;   /* the proxy has been run */
+    unsigned                     presigned:1;
     unsigned                     pending:1;  /* sent without a token */
     unsigned                     retry:1;
     unsigned                     rewind:1;   /* the balancer, for it */

@@ -12,6 +12,8 @@ static ngx_int_t ngx_http_gcs_address_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_gcs_mode_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_gcs_signed_url_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_gcs_error_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_gcs_credentials_variable(ngx_http_request_t *r,
@@ -45,6 +47,9 @@ static ngx_http_variable_t  ngx_http_gcs_variables[] = {
 
     { ngx_string("gcs_mode"), NULL, ngx_http_gcs_mode_variable, 0,
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("gcs_signed_url"), NULL, ngx_http_gcs_signed_url_variable,
+      0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("gcs_error"), NULL, ngx_http_gcs_error_variable, 0,
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
@@ -241,15 +246,37 @@ ngx_http_gcs_mode_variable(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t  *ctx;
 
     static ngx_str_t  proxy = ngx_string("proxy");
+    static ngx_str_t  presign = ngx_string("presign");
 
     ctx = ngx_http_gcs_get_ctx(r);
 
-    if (ctx == NULL || !ctx->passed) {
+    if (ctx == NULL || (!ctx->passed && !ctx->presigned)) {
         v->not_found = 1;
         return NGX_OK;
     }
 
-    ngx_http_gcs_set_value(v, &proxy);
+    ngx_http_gcs_set_value(v, ctx->presigned ? &presign : &proxy);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_gcs_signed_url_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_http_gcs_ctx_t  *ctx;
+
+    ctx = ngx_http_gcs_variable_ctx(r);
+
+    if (ctx == NULL || !ctx->addressed || ctx->identity == NULL
+        || ngx_http_gcs_sign_url(r, ctx) != NGX_OK)
+    {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    ngx_http_gcs_set_value(v, &ctx->signed_url);
 
     return NGX_OK;
 }

@@ -60,25 +60,25 @@ def signature(secret: str, date: str, location: str, to_sign: str) -> str:
     return _mac(key, to_sign).hex()
 
 
-def canonical_query(request: Request) -> str:
+def canonical_query(request: Request, without: tuple[str, ...] = ()) -> str:
     pairs = sorted((quote(name, safe=_UNRESERVED),
                     quote(value, safe=_UNRESERVED))
-                   for name, value in request.query)
+                   for name, value in request.query if name not in without)
     return "&".join(f"{name}={value}" for name, value in pairs)
 
 
-def canonical_request(request: Request, names: list[str],
-                      payload: str) -> str:
+def canonical_request(request: Request, names: list[str], payload: str,
+                      without: tuple[str, ...] = ()) -> str:
     path = quote_from_bytes(unquote_to_bytes(request.path),
                             safe="/" + _UNRESERVED)
     lines = [f"{name}:" + ",".join(
         " ".join(value.split()) for value in request.get_all(name))
         for name in names]
-    return "\n".join([request.method, path, canonical_query(request),
+    return "\n".join([request.method, path, canonical_query(request, without),
                       *lines, "", ";".join(names), payload])
 
 
-def _mismatch(details: str | None = None) -> StorageError:
+def mismatch(details: str | None = None) -> StorageError:
     return StorageError(
         403, "SignatureDoesNotMatch", details, message="Access denied.")
 
@@ -95,21 +95,21 @@ def _check_date(request: Request, date: str) -> str:
             403, "RequestTimeTooSkewed", message="The difference between the "
             "request time and the server's time is too large.")
     if not stamp.startswith(date):
-        raise _mismatch("The date of the scope is not that of the request.")
+        raise mismatch("The date of the scope is not that of the request.")
     return stamp
 
 
-def _check_names(context: Context, names: list[str]) -> None:
+def check_names(context: Context, names: list[str]) -> None:
     request = context.request
     if names != sorted(set(names)) or "host" not in names:
-        raise _mismatch("Bad SignedHeaders.")
+        raise mismatch("Bad SignedHeaders.")
     if any(not request.get_all(name) for name in names):
-        raise _mismatch("A signed header is missing.")
+        raise mismatch("A signed header is missing.")
     for name, _ in request.headers:
         name = name.lower()
         if name.startswith("x-goog-") and name != _CONTENT \
                 and name not in names:
-            raise _mismatch(f"Header {name} must be signed.")
+            raise mismatch(f"Header {name} must be signed.")
     for name in _NEVER_SIGNED.intersection(names):
         context.violate(f"header {name} is signed")
 
@@ -145,7 +145,7 @@ def authenticate(context: Context) -> HmacKey | None:
 
     key = context.app.hmac_keys.get(access_id)
     if key is None:
-        raise _mismatch()
+        raise mismatch()
     record["credential"] = key.state
     if key.state != "active":
         raise StorageError(401, "Key" + key.state.capitalize(),
@@ -153,7 +153,7 @@ def authenticate(context: Context) -> HmacKey | None:
 
     record["credential"] = "refused"
     stamp = _check_date(request, date)
-    _check_names(context, names)
+    check_names(context, names)
     payload = _check_payload(context)
     canonical = canonical_request(request, names, payload)
     to_sign = "\n".join([
@@ -161,7 +161,7 @@ def authenticate(context: Context) -> HmacKey | None:
         hashlib.sha256(canonical.encode("latin-1")).hexdigest()])
     if not hmac.compare_digest(
             signature(key.secret, date, location, to_sign), given):
-        raise _mismatch("The request signature we calculated does not match "
+        raise mismatch("The request signature we calculated does not match "
                         "the signature you provided.")
     if canonical.split("\n")[1].encode() != request.path:
         context.violate("the path is not escaped as it is signed")

@@ -1,7 +1,7 @@
 """Who asks, and what he may do: shared by the XML and the JSON API.
 
-`identify` tries the kinds of credentials one after another: tokens, and the
-signatures of HMAC keys. Signed URLs will be one more function in CREDENTIALS.
+`identify` tries the kinds of credentials one after another: signed URLs, the
+signatures of HMAC keys, and tokens.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import base64
 import hashlib
 from dataclasses import dataclass, field
 
-from . import hmac_keys
+from . import hmac_keys, signed_urls
 from .accounts import Account, READ_SCOPES, WRITE_SCOPES
 from .errors import (StorageError, access_denied, no_such_key, REALM,
                      unauthenticated)
@@ -73,7 +73,19 @@ def _hmac(context: Context) -> Caller | None:
     return Caller(key.email, None, [account])
 
 
-CREDENTIALS = (_hmac, _bearer)
+def _signed_url(context: Context) -> Caller | None:
+    email = signed_urls.authenticate(context)
+    if email is None:
+        return None
+
+    account = context.app.accounts.by_email.get(email)
+    if account is None:
+        context.record["credential"] = "account removed"
+        raise unauthenticated()
+    return Caller(email, None, [account])
+
+
+CREDENTIALS = (_signed_url, _hmac, _bearer)
 
 
 def identify(context: Context) -> Caller:

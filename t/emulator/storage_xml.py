@@ -7,7 +7,7 @@ import time
 from urllib.parse import quote, unquote_to_bytes
 from xml.sax.saxutils import escape
 
-from . import cors, storage_access as access
+from . import cors, signed_urls, storage_access as access
 from .errors import StorageError, common_headers, front_end, invalid
 from .objects import Bucket, Object, list_objects
 from .service import Context, Service
@@ -123,6 +123,10 @@ class StorageXml(Service):
 
         known = _LIST_PARAMETERS if name is None else _OBJECT_PARAMETERS
         strange = [key for key in names if key not in known]
+        if context.record["credential"] == "signed URL":
+            strange = [key for key in strange
+                       if key not in signed_urls.PARAMETERS
+                       and not key.startswith("response-content-")]
         if not strange:
             return
 
@@ -148,7 +152,21 @@ class StorageXml(Service):
         item = access.find_object(context, caller, "storage.objects.get",
                                   bucket, name, self._generation(context))
         access.check_encryption(context, item)
-        return read(context, item, item.etag)
+        return self._named(context, read(context, item, item.etag))
+
+    @staticmethod
+    def _named(context: Context, response: Response) -> Response:
+        """What the one who signed wants the answer to say of itself."""
+        if context.record["credential"] != "signed URL" \
+                or response.status not in (200, 206):
+            return response
+        for name in ("Content-Type", "Content-Disposition"):
+            value = context.request.parameter("response-" + name.lower())
+            if value is not None:
+                response.headers = [
+                    pair for pair in response.headers
+                    if pair[0].lower() != name.lower()] + [(name, value)]
+        return response
 
     def _put(self, context: Context, caller: access.Caller, bucket: Bucket,
              name: bytes) -> Response:

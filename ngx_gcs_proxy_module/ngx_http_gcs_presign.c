@@ -1,0 +1,546 @@
+
+/*
+ * Copyright (C) the ngx_gcs_proxy_module authors
+ */
+
+
+#include "ngx_http_gcs.h"
+
+#include <jansson.h>
+
+
+/*
+ * Answers with a signed URL instead of the object: whoever has the URL may
+ * use it, at Cloud Storage, until it expires.
+ * (https://cloud.google.com/storage/docs/access-control/signed-urls)
+ */
+
+
+static ngx_int_t ngx_http_gcs_presign_make(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx, ngx_gcs_sign_url_t *url);
+static ngx_int_t ngx_http_gcs_presign_address(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx, ngx_gcs_sign_url_t *url);
+static ngx_array_t *ngx_http_gcs_presign_pairs(ngx_http_request_t *r,
+    ngx_array_t *list);
+static ngx_int_t ngx_http_gcs_presign_redirect(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx, ngx_str_t *method);
+static ngx_int_t ngx_http_gcs_presign_json(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx, ngx_str_t *method);
+static json_t *ngx_http_gcs_presign_object(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx, ngx_str_t *method);
+static ngx_int_t ngx_http_gcs_presign_cache_control(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx, ngx_str_t *method);
+static ngx_str_t *ngx_http_gcs_presign_what(ngx_http_request_t *r);
+
+
+ngx_uint_t
+ngx_http_gcs_signs(ngx_http_gcs_identity_t *identity)
+{
+    ngx_gcs_credentials_t  *cred;
+
+    cred = identity->source.cred;
+
+    return cred
+           && (cred->type == NGX_GCS_HMAC_KEY
+               || (cred->type == NGX_GCS_SERVICE_ACCOUNT
+                   && cred->impersonations.nelts == 0));
+}
+
+
+/* the start of a resumable upload, a POST, is a write like PUT */
+
+ngx_uint_t
+ngx_http_gcs_presign_bit(ngx_str_t *method)
+{
+    switch (method->data[0]) {
+
+    case 'G':
+        return NGX_HTTP_GET;
+
+    case 'H':
+        return NGX_HTTP_HEAD;
+
+    case 'D':
+        return NGX_HTTP_DELETE;
+
+    default: /* PUT, POST */
+        return NGX_HTTP_PUT;
+    }
+}
+
+
+ngx_int_t
+ngx_http_gcs_presigning(ngx_http_request_t *r)
+{
+    ngx_str_t                 mode;
+    ngx_http_gcs_loc_conf_t  *glcf;
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
+
+    if (glcf->mode == NULL) {
+        return 0;
+    }
+
+    if (ngx_http_complex_value(r, glcf->mode, &mode) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (mode.len == 5 && ngx_strncmp(mode.data, "proxy", 5) == 0) {
+        return 0;
+    }
+
+    if (mode.len == 7 && ngx_strncmp(mode.data, "presign", 7) == 0) {
+        return 1;
+    }
+
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                  "\"gcs_mode\" yields \"%V\", neither \"proxy\" nor "
+                  "\"presign\"", &mode);
+
+    return NGX_ERROR;
+}
+
+
+ngx_uint_t
+ngx_http_gcs_presign_allowed(ngx_http_request_t *r)
+{
+    ngx_http_gcs_loc_conf_t  *glcf;
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
+
+    if (glcf->presign_method.len == 0) {
+        return (r->method & glcf->allowed) != 0;
+    }
+
+    /* the request only asks for the URL */
+
+    return (ngx_http_gcs_presign_bit(&glcf->presign_method) & glcf->allowed)
+           && (r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD|NGX_HTTP_POST
+                            |glcf->allowed));
+}
+
+
+/* the method that is signed */
+
+static ngx_str_t *
+ngx_http_gcs_presign_what(ngx_http_request_t *r)
+{
+    ngx_http_gcs_loc_conf_t  *glcf;
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
+
+    return glcf->presign_method.len ? &glcf->presign_method : &r->method_name;
+}
+
+
+ngx_int_t
+ngx_http_gcs_presign(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
+{
+    ngx_int_t                 rc;
+    ngx_str_t                *method;
+    ngx_http_gcs_loc_conf_t  *glcf;
+
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    ctx->presigned = 1;
+
+    rc = ngx_http_gcs_sign_url(r, ctx);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    method = ngx_http_gcs_presign_what(r);
+
+    if (ngx_http_gcs_presign_cache_control(r, ctx, method) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
+
+    return glcf->presign_answer->json
+           ? ngx_http_gcs_presign_json(r, ctx, method)
+           : ngx_http_gcs_presign_redirect(r, ctx, method);
+}
+
+
+ngx_int_t
+ngx_http_gcs_sign_url(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
+{
+    ngx_int_t               rc;
+    ngx_gcs_sign_url_t      url;
+    ngx_gcs_credentials_t  *cred;
+
+    if (ctx->signed_url.len) {
+        return NGX_OK;
+    }
+
+    if (!ngx_http_gcs_signs(ctx->identity)) {
+        ngx_str_set(&ctx->error, "cannot_sign");
+
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "gcs credentials \"%V\" cannot sign URLs",
+                      &ctx->identity->name);
+
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_http_gcs_presign_make(r, ctx, &url) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    cred = ctx->identity->source.cred;
+
+    if (cred->type == NGX_GCS_HMAC_KEY) {
+        ngx_http_gcs_hmac_renew(ctx->identity);
+
+        url.account = cred->access_id;
+        url.hmac = 1;
+
+        rc = ngx_gcs_sign_url_hmac(r->pool, &cred->secret,
+                                   &ctx->identity->key, &url,
+                                   &ctx->signed_url);
+
+    } else {
+        url.account = cred->client_email;
+
+        rc = ngx_gcs_sign_url_rsa(r->pool, cred->key, &url, &ctx->signed_url);
+    }
+
+    if (rc == NGX_OK) {
+        ctx->signed_until = url.now + url.expires;
+        return NGX_OK;
+    }
+
+    ngx_str_null(&ctx->signed_url);
+    ngx_str_set(&ctx->error, "cannot_sign");
+
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                  "the URL could not be signed by gcs credentials \"%V\"%s",
+                  &ctx->identity->name, rc == NGX_DECLINED ?
+                  ": a header or query parameter has an invalid value" : "");
+
+    return NGX_HTTP_INTERNAL_SERVER_ERROR;
+}
+
+
+static ngx_int_t
+ngx_http_gcs_presign_make(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
+    ngx_gcs_sign_url_t *url)
+{
+    ngx_http_gcs_loc_conf_t  *glcf;
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
+
+    ngx_memzero(url, sizeof(ngx_gcs_sign_url_t));
+
+    url->method = *ngx_http_gcs_presign_what(r);
+    url->now = ngx_time();
+    url->expires = glcf->presign_ttl;
+
+    if (glcf->presign_window) {
+
+        /* everybody gets the same URL until the window is over */
+
+        url->now -= url->now % glcf->presign_window;
+    }
+
+    if (glcf->presign_query) {
+        url->params = ngx_http_gcs_presign_pairs(r, glcf->presign_query);
+        if (url->params == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    if (glcf->presign_headers) {
+        url->headers = ngx_http_gcs_presign_pairs(r, glcf->presign_headers);
+        if (url->headers == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    return ngx_http_gcs_presign_address(r, ctx, url);
+}
+
+
+static ngx_int_t
+ngx_http_gcs_presign_address(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
+    ngx_gcs_sign_url_t *url)
+{
+    u_char                       *p;
+    size_t                        bucket;
+    ngx_http_gcs_address_t       *address;
+    ngx_http_gcs_loc_conf_t      *glcf;
+    ngx_http_gcs_presign_host_t  *host;
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
+
+    host = glcf->presign_host;
+    address = ngx_http_gcs_address(glcf);
+
+    url->path = ctx->uri;
+    url->host = address->host;
+
+    if (address->tls) {
+        ngx_str_set(&url->scheme, "https");
+
+    } else {
+        ngx_str_set(&url->scheme, "http");
+    }
+
+    if (host->style != NGX_HTTP_GCS_PATH_STYLE) {
+
+        /* without the bucket, which has no character that is escaped */
+
+        bucket = 1 + ctx->object.bucket.len;
+
+        url->path.data += bucket;
+        url->path.len -= bucket;
+    }
+
+    if (host->style == NGX_HTTP_GCS_VIRTUAL_STYLE) {
+
+        p = ngx_pnalloc(r->pool,
+                        ctx->object.bucket.len + 1 + address->host.len);
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
+
+        url->host.data = p;
+        url->host.len = ngx_sprintf(p, "%V.%V", &ctx->object.bucket,
+                                    &address->host)
+                        - p;
+
+    } else if (host->style == NGX_HTTP_GCS_BOUND_STYLE) {
+        url->host = host->host;
+
+        if (host->tls) {
+            ngx_str_set(&url->scheme, "https");
+
+        } else {
+            ngx_str_set(&url->scheme, "http");
+        }
+    }
+
+    url->signed_host = url->host;
+
+    return NGX_OK;
+}
+
+
+/* those with an empty value are left out */
+
+static ngx_array_t *
+ngx_http_gcs_presign_pairs(ngx_http_request_t *r, ngx_array_t *list)
+{
+    ngx_str_t               value;
+    ngx_uint_t              i;
+    ngx_array_t            *pairs;
+    ngx_keyval_t           *pair;
+    ngx_http_gcs_header_t  *h;
+
+    pairs = ngx_array_create(r->pool, list->nelts, sizeof(ngx_keyval_t));
+    if (pairs == NULL) {
+        return NULL;
+    }
+
+    h = list->elts;
+
+    for (i = 0; i < list->nelts; i++) {
+
+        if (ngx_http_complex_value(r, &h[i].value, &value) != NGX_OK) {
+            return NULL;
+        }
+
+        if (value.len == 0) {
+            continue;
+        }
+
+        pair = ngx_array_push(pairs);
+        if (pair == NULL) {
+            return NULL;
+        }
+
+        pair->key = h[i].name;
+        pair->value = value;
+    }
+
+    return pairs;
+}
+
+
+static ngx_int_t
+ngx_http_gcs_presign_redirect(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
+    ngx_str_t *method)
+{
+    ngx_table_elt_t          *h;
+    ngx_http_gcs_loc_conf_t  *glcf;
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
+
+    ngx_http_clear_location(r);
+
+    h = ngx_list_push(&r->headers_out.headers);
+    if (h == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    h->hash = 1;
+    ngx_str_set(&h->key, "Location");
+    h->lowcase_key = (u_char *) "location";
+    h->value = ctx->signed_url;
+#if (nginx_version >= 1023000)
+    h->next = NULL;
+#endif
+
+    r->headers_out.location = h;
+
+    if (glcf->presign_answer->status) {
+        return glcf->presign_answer->status;
+    }
+
+    /* 307 keeps the method of a request that has another one than GET */
+
+    return (ngx_http_gcs_presign_bit(method) & NGX_HTTP_GCS_READ)
+           ? NGX_HTTP_SEE_OTHER : NGX_HTTP_TEMPORARY_REDIRECT;
+}
+
+
+static ngx_int_t
+ngx_http_gcs_presign_json(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
+    ngx_str_t *method)
+{
+    char                      *text;
+    json_t                    *json;
+    ngx_str_t                  body;
+    ngx_http_complex_value_t   cv;
+
+    static ngx_str_t  type = ngx_string("application/json");
+
+    json = ngx_http_gcs_presign_object(r, ctx, method);
+    text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+
+    json_decref(json);
+
+    if (text == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    body.len = ngx_strlen(text);
+    body.data = ngx_pnalloc(r->pool, body.len);
+
+    if (body.data) {
+        ngx_memcpy(body.data, text, body.len);
+    }
+
+    free(text);
+
+    if (body.data == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ngx_memzero(&cv, sizeof(ngx_http_complex_value_t));
+    cv.value = body;
+
+    return ngx_http_send_response(r, NGX_HTTP_OK, &type, &cv);
+}
+
+
+/* headers: what the one who uses the URL must send */
+
+static json_t *
+ngx_http_gcs_presign_object(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
+    ngx_str_t *method)
+{
+    json_t                   *headers;
+    ngx_uint_t                i;
+    ngx_array_t              *pairs;
+    ngx_keyval_t             *pair;
+    ngx_http_gcs_loc_conf_t  *glcf;
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
+
+    headers = json_object();
+
+    if (glcf->presign_headers) {
+        pairs = ngx_http_gcs_presign_pairs(r, glcf->presign_headers);
+
+        if (pairs == NULL) {
+            json_decref(headers);
+            return NULL;
+        }
+
+        pair = pairs->elts;
+
+        for (i = 0; i < pairs->nelts; i++) {
+
+            /* a name is an argument of a directive: it ends with '\0' */
+
+            if (json_object_set_new(headers, (char *) pair[i].key.data,
+                                    json_stringn((char *) pair[i].value.data,
+                                                 pair[i].value.len))
+                != 0)
+            {
+                json_decref(headers);
+                return NULL;
+            }
+        }
+    }
+
+    return json_pack("{s:s%, s:s%, s:o, s:I}",
+                     "url", ctx->signed_url.data, ctx->signed_url.len,
+                     "method", method->data, method->len,
+                     "headers", headers,
+                     "expires", (json_int_t) ctx->signed_until);
+}
+
+
+/*
+ * Who keeps the answer must not use the URL after it has expired, nor begin
+ * to use it in its last moments: a tenth of its life is left, a minute at
+ * most.  A URL that writes is for once.
+ */
+
+static ngx_int_t
+ngx_http_gcs_presign_cache_control(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx, ngx_str_t *method)
+{
+    u_char                   *p;
+    time_t                    age;
+    ngx_table_elt_t          *h;
+    ngx_http_gcs_loc_conf_t  *glcf;
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
+
+    h = ngx_list_push(&r->headers_out.headers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    h->hash = 1;
+    ngx_str_set(&h->key, "Cache-Control");
+    h->lowcase_key = (u_char *) "cache-control";
+#if (nginx_version >= 1023000)
+    h->next = NULL;
+#endif
+
+    age = ctx->signed_until - ngx_time()
+          - ngx_min(60, glcf->presign_ttl / 10);
+
+    if (age <= 0 || !(ngx_http_gcs_presign_bit(method) & NGX_HTTP_GCS_READ)) {
+        ngx_str_set(&h->value, "no-store");
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(r->pool, sizeof("private, max-age=") + NGX_TIME_T_LEN);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    h->value.data = p;
+    h->value.len = ngx_sprintf(p, "private, max-age=%T", age) - p;
+
+    return NGX_OK;
+}

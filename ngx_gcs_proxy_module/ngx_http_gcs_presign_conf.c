@@ -1,0 +1,423 @@
+
+/*
+ * Copyright (C) the ngx_gcs_proxy_module authors
+ */
+
+
+#include "ngx_http_gcs.h"
+
+
+/* "gcs_mode" and "gcs_presign_*" */
+
+
+/* the longest life of a signed URL, seconds: seven days */
+#define NGX_HTTP_GCS_PRESIGN_MAX  604800
+
+
+static char *ngx_http_gcs_presign_check(ngx_conf_t *cf,
+    ngx_http_gcs_loc_conf_t *conf);
+
+
+char *
+ngx_http_gcs_mode(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_gcs_loc_conf_t *glcf = conf;
+
+    ngx_str_t                         *value;
+    ngx_http_compile_complex_value_t   ccv;
+
+    if (glcf->mode != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    glcf->mode = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
+    if (glcf->mode == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = &value[1];
+    ccv.complex_value = glcf->mode;
+
+    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (glcf->mode->lengths == NULL
+        && ngx_strcmp(value[1].data, "proxy") != 0
+        && ngx_strcmp(value[1].data, "presign") != 0)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid value \"%V\" in \"%V\" directive; it must "
+                           "be \"proxy\" or \"presign\"",
+                           &value[1], &cmd->name);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_gcs_presign_ttl(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_gcs_loc_conf_t *glcf = conf;
+
+    ngx_str_t  *value;
+
+    if (glcf->presign_ttl != NGX_CONF_UNSET) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    glcf->presign_ttl = ngx_parse_time(&value[1], 1);
+
+    if (glcf->presign_ttl < 1
+        || glcf->presign_ttl > NGX_HTTP_GCS_PRESIGN_MAX)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid value \"%V\" in \"%V\" directive; a "
+                           "signed URL lives from 1s to 7d",
+                           &value[1], &cmd->name);
+        return NGX_CONF_ERROR;
+    }
+
+    if (glcf->presign_ttl < 60) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "\"%V\" is %T seconds, were minutes meant?",
+                           &cmd->name, glcf->presign_ttl);
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_gcs_presign_window(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_gcs_loc_conf_t *glcf = conf;
+
+    ngx_str_t  *value;
+
+    if (glcf->presign_window != NGX_CONF_UNSET) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "off") == 0) {
+        glcf->presign_window = 0;
+        return NGX_CONF_OK;
+    }
+
+    glcf->presign_window = ngx_parse_time(&value[1], 1);
+
+    if (glcf->presign_window < 1) {
+        glcf->presign_window = NGX_CONF_UNSET;
+        return "invalid value";
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* "gcs_presign_answer redirect[=CODE] | json" */
+
+char *
+ngx_http_gcs_presign_answer(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_gcs_loc_conf_t *glcf = conf;
+
+    ngx_int_t                       status;
+    ngx_str_t                      *value;
+    ngx_http_gcs_presign_answer_t  *answer;
+
+    if (glcf->presign_answer != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    answer = ngx_pcalloc(cf->pool, sizeof(ngx_http_gcs_presign_answer_t));
+    if (answer == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    glcf->presign_answer = answer;
+
+    if (ngx_strcmp(value[1].data, "json") == 0) {
+        answer->json = 1;
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_strcmp(value[1].data, "redirect") == 0) {
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_strncmp(value[1].data, "redirect=", 9) == 0) {
+
+        status = ngx_atoi(value[1].data + 9, value[1].len - 9);
+
+        if (status == 302 || status == 303 || status == 307) {
+            answer->status = status;
+            return NGX_CONF_OK;
+        }
+    }
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "invalid value \"%V\" in \"%V\" directive; it must be "
+                       "\"redirect\", \"redirect=302\", \"redirect=303\", "
+                       "\"redirect=307\" or \"json\"",
+                       &value[1], &cmd->name);
+
+    return NGX_CONF_ERROR;
+}
+
+
+char *
+ngx_http_gcs_presign_method(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_gcs_loc_conf_t *glcf = conf;
+
+    ngx_str_t  *value, *method;
+
+    static ngx_str_t  methods[] = {
+        ngx_string("GET"),
+        ngx_string("HEAD"),
+        ngx_string("PUT"),
+        ngx_string("POST"),
+        ngx_string("DELETE"),
+        ngx_null_string
+    };
+
+    if (glcf->presign_method.len) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    for (method = methods; method->len; method++) {
+        if (method->len == value[1].len
+            && ngx_strncmp(method->data, value[1].data, method->len) == 0)
+        {
+            glcf->presign_method = *method;
+            return NGX_CONF_OK;
+        }
+    }
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "invalid value \"%V\" in \"%V\" directive; it must be "
+                       "\"GET\", \"HEAD\", \"PUT\", \"POST\" or \"DELETE\"",
+                       &value[1], &cmd->name);
+
+    return NGX_CONF_ERROR;
+}
+
+
+/* "gcs_presign_query NAME VALUE" and "gcs_presign_header NAME VALUE" */
+
+char *
+ngx_http_gcs_presign_pair(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    char  *p = conf;
+
+    ngx_str_t                          *value;
+    ngx_array_t                       **list;
+    ngx_http_gcs_header_t              *h;
+    ngx_http_compile_complex_value_t    ccv;
+
+    list = (ngx_array_t **) (p + cmd->offset);
+    value = cf->args->elts;
+
+    if (!ngx_gcs_aws_word(&value[1])
+        || (value[1].len >= sizeof("x-goog-signature") - 1
+            && ngx_strncasecmp(value[1].data, (u_char *) "x-goog-signature",
+                               value[1].len)
+               == 0))
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid name \"%V\" in \"%V\" directive",
+                           &value[1], &cmd->name);
+        return NGX_CONF_ERROR;
+    }
+
+    if (*list == NGX_CONF_UNSET_PTR) {
+        *list = ngx_array_create(cf->pool, 4, sizeof(ngx_http_gcs_header_t));
+        if (*list == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    h = ngx_array_push(*list);
+    if (h == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    h->name = value[1];
+    h->source = value[2];
+
+    h->lowcase.len = value[1].len;
+    h->lowcase.data = ngx_pnalloc(cf->pool, value[1].len);
+    if (h->lowcase.data == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_strlow(h->lowcase.data, value[1].data, value[1].len);
+
+    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = &value[2];
+    ccv.complex_value = &h->value;
+
+    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* "gcs_presign_host path | virtual | URL" */
+
+char *
+ngx_http_gcs_presign_host(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_gcs_loc_conf_t *glcf = conf;
+
+    size_t                        i;
+    u_char                        ch;
+    ngx_str_t                    *value;
+    ngx_http_gcs_presign_host_t  *host;
+
+    if (glcf->presign_host != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    host = ngx_pcalloc(cf->pool, sizeof(ngx_http_gcs_presign_host_t));
+    if (host == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    glcf->presign_host = host;
+
+    if (ngx_strcmp(value[1].data, "path") == 0) {
+        host->style = NGX_HTTP_GCS_PATH_STYLE;
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_strcmp(value[1].data, "virtual") == 0) {
+        host->style = NGX_HTTP_GCS_VIRTUAL_STYLE;
+        return NGX_CONF_OK;
+    }
+
+    host->style = NGX_HTTP_GCS_BOUND_STYLE;
+    host->host = value[1];
+
+    if (ngx_strncmp(value[1].data, "https://", 8) == 0) {
+        host->tls = 1;
+        host->host.data += 8;
+        host->host.len -= 8;
+
+    } else if (ngx_strncmp(value[1].data, "http://", 7) == 0) {
+        host->host.data += 7;
+        host->host.len -= 7;
+
+    } else {
+        goto invalid;
+    }
+
+    if (host->host.len && host->host.data[host->host.len - 1] == '/') {
+        host->host.len--;
+    }
+
+    if (host->host.len == 0) {
+        goto invalid;
+    }
+
+    for (i = 0; i < host->host.len; i++) {
+        ch = host->host.data[i];
+
+        if (!((ch >= '0' && ch <= '9')
+              || ((ch | 0x20) >= 'a' && (ch | 0x20) <= 'z')
+              || ch == '-' || ch == '.' || ch == '_' || ch == ':'))
+        {
+            goto invalid;
+        }
+    }
+
+    return NGX_CONF_OK;
+
+invalid:
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "invalid value \"%V\" in \"%V\" directive; it must be "
+                       "\"path\", \"virtual\" or \"https://HOST\"",
+                       &value[1], &cmd->name);
+
+    return NGX_CONF_ERROR;
+}
+
+
+char *
+ngx_http_gcs_presign_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *prev,
+    ngx_http_gcs_loc_conf_t *conf)
+{
+    static ngx_http_gcs_presign_host_t    path;
+    static ngx_http_gcs_presign_answer_t  redirect;
+
+    ngx_conf_merge_ptr_value(conf->mode, prev->mode, NULL);
+    ngx_conf_merge_sec_value(conf->presign_ttl, prev->presign_ttl, 900);
+    ngx_conf_merge_sec_value(conf->presign_window, prev->presign_window, 0);
+    ngx_conf_merge_str_value(conf->presign_method, prev->presign_method, "");
+    ngx_conf_merge_ptr_value(conf->presign_query, prev->presign_query, NULL);
+    ngx_conf_merge_ptr_value(conf->presign_headers, prev->presign_headers,
+                             NULL);
+    ngx_conf_merge_ptr_value(conf->presign_host, prev->presign_host, &path);
+    ngx_conf_merge_ptr_value(conf->presign_answer, prev->presign_answer,
+                             &redirect);
+
+    return conf->passing ? ngx_http_gcs_presign_check(cf, conf) : NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_gcs_presign_check(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
+{
+    if (conf->presign_window >= conf->presign_ttl) {
+        return ngx_http_gcs_conf_error(cf, conf,
+                   "\"gcs_presign_window\" must be shorter than "
+                   "\"gcs_presign_ttl\"");
+    }
+
+    if (conf->mode == NULL || conf->mode->lengths
+        || ngx_strcmp(conf->mode->value.data, "presign") != 0)
+    {
+        return NGX_CONF_OK;
+    }
+
+    if (conf->identity && !ngx_http_gcs_signs(conf->identity)) {
+        return ngx_http_gcs_conf_error(cf, conf,
+                   "gcs credentials \"%V\" cannot sign URLs: \"gcs_mode "
+                   "presign\" needs the key of a service account, or an HMAC "
+                   "key", &conf->identity->name);
+    }
+
+    if (conf->presign_method.len
+        && !(ngx_http_gcs_presign_bit(&conf->presign_method)
+             & conf->allowed))
+    {
+        return ngx_http_gcs_conf_error(cf, conf,
+                   "\"gcs_presign_method\" \"%V\" is not in \"gcs_methods\"; "
+                   "\"POST\" needs \"PUT\" there", &conf->presign_method);
+    }
+
+    return NGX_CONF_OK;
+}
