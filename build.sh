@@ -23,16 +23,20 @@ usage: ./build.sh [COMMAND]
                        its own; installs what is missing (Debian packages)
     test [ARGS]        builds, and runs the tests; ARGS go to pytest;
                        installs what is missing
+    prepare            installs what the tests need, and does no more
     sanitize [ARGS]    the same with a module that has ASan and UBSan
-    valgrind [ARGS]    the same, with every nginx under valgrind; without
-                       ARGS a selection that takes some minutes
+    valgrind [all] [ARGS]
+                       the same, with every nginx under valgrind; without
+                       ARGS a selection that takes some minutes, with "all"
+                       whatever can be tested so, which takes an hour
     coverage [ARGS]    the same, and a table of what the tests have run
     bench [ARGS]       builds, and compares the module with nginx's own
                        proxy (docs/performance.md); --quick: does it run
     matrix [WHERE] [ARGS]
                        the same in roots of Debian trixie and forky, and
                        here with clang; WHERE is one of the three (default:
-                       all), or "roots", which only makes them; needs root
+                       all), or "roots", which makes and prepares them only;
+                       needs root
     help               this text
 
 environment:
@@ -615,10 +619,14 @@ bench() {
         PYTHONDONTWRITEBYTECODE=1 exec "$PYTHON_BIN" -m bench "$@"
 }
 
-# all that pytest needs; "${PYTEST[@]}" then runs it in $ROOT
-prepare_tests() {
+prepare() {
     require missing_to_test install
     make_venv
+}
+
+# all that pytest needs; "${PYTEST[@]}" then runs it in $ROOT
+prepare_tests() {
+    prepare
     build
     check_nginx must
 
@@ -661,6 +669,7 @@ case $COMMAND in
     demo)       demo "$@" ;;
     bench)      bench "$@" ;;
     test)       run_tests "$@" ;;
+    prepare)    prepare ;;
     sanitize)   VARIANT=sanitize; run_tests "$@" ;;
 
     matrix | valgrind | coverage)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from conftest import SANITIZE
+
 HERE = Path(__file__).resolve().parent
 DOCUMENT = HERE.parent / "docs" / "performance.md"
 
@@ -39,6 +41,8 @@ def tables(text: str) -> dict[tuple[str, ...], list[list[str]]]:
 
 @pytest.fixture(scope="module")
 def quick(module: Path) -> dict[tuple[str, ...], list[list[str]]]:
+    if SANITIZE:
+        pytest.skip("nobody measures a module with sanitizers")
     done = bench(module, "--quick")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""

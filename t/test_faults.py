@@ -854,17 +854,9 @@ def far_origin() -> Iterator[Origin]:
 
 
 def the_worker(server: Nginx) -> int:
-    """And not the cache's manager."""
-    found: list[int] = []
-
-    def there() -> bool:
-        found[:] = [pid for pid in server.children() if b"worker process" in
-                    Path(f"/proc/{pid}/cmdline").read_bytes()]
-        return len(found) == 1
-
-    # a process gets its title a moment after its start
-    wait_until(there)
-    return found[0]
+    """And not the cache's manager, which nginx starts after it."""
+    active(server)      # who answers has all descriptors that it needs
+    return server.children()[0]
 
 
 def descriptors(pid: int) -> int:

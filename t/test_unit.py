@@ -14,8 +14,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Iterator
 
 import pytest
 
@@ -48,6 +49,10 @@ SANITIZE = [
 ]
 LIBRARIES = ["-ljansson", "-lcrypto", "-lcurl"]
 
+# a kind of objects, their compiler and its flags
+CLANG = ("clang", "clang",
+         WARNINGS + SANITIZE + ["-fsanitize=fuzzer-no-link"])
+
 # what nginx's own configure gives to gcc for the files of a module
 NGINX_FLAGS = [
     "-O", "-W", "-Wall", "-Wpointer-arith", "-Wno-unused-parameter",
@@ -61,7 +66,8 @@ def run(command: list[str | Path], **kwargs) -> str:
     done = subprocess.run(
         [str(word) for word in command],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        encoding="utf-8", errors="backslashreplace", timeout=300, **kwargs,
+        encoding="utf-8", errors="backslashreplace",
+        timeout=300 + FUZZ_SECONDS, **kwargs,
     )
 
     if done.returncode != 0:
@@ -220,10 +226,31 @@ def test_the_corpus_keeps_every_promise(toolbox: Toolbox,
     run([program, *corpus(target)], env=sanitizers())
 
 
-@pytest.mark.parametrize("target", FUZZ_TARGETS)
-def test_no_input_breaks_a_promise(toolbox: Toolbox, target: str,
-                                   tmp_path: Path) -> None:
-    """Fuzzes for a few seconds, from the corpus on."""
+def fuzz(toolbox: Toolbox, target: str, folder: Path) -> str:
+    """Runs a target from its corpus on; returns what it prints."""
+
+    program = toolbox.program(
+        *CLANG, [FUZZ / f"{target}.c"], ["-fsanitize=fuzzer"])
+
+    # new inputs go to a folder of the run, never to the tree
+    found = folder / "found"
+    found.mkdir()
+
+    return run(
+        [program, f"-max_total_time={FUZZ_SECONDS}", "-max_len=4096",
+         "-timeout=10", "-print_final_stats=1",
+         f"-artifact_prefix={folder}/", found,
+         FUZZ / "corpus" / target.removeprefix("fuzz_")],
+        env=sanitizers(),
+    )
+
+
+@pytest.fixture(scope="session")
+def fuzzing(request: pytest.FixtureRequest, toolbox: Toolbox,
+            tmp_path_factory: pytest.TempPathFactory) \
+        -> Iterator[dict[str, Future[str]]]:
+    """The targets that were asked for, as many at a time as there are
+    processors: their minutes would add up."""
 
     if FUZZ_SECONDS <= 0:
         pytest.skip("GCS_FUZZ_SECONDS is 0")
@@ -233,21 +260,23 @@ def test_no_input_breaks_a_promise(toolbox: Toolbox, target: str,
             pytest.fail("clang is missing: install clang", pytrace=False)
         pytest.skip("clang is missing: the corpus alone was run")
 
-    program = toolbox.program(
-        "clang", "clang",
-        WARNINGS + SANITIZE + ["-fsanitize=fuzzer-no-link"],
-        [FUZZ / f"{target}.c"], ["-fsanitize=fuzzer"])
+    targets = [item.callspec.params["target"] for item in request.session.items
+               if "fuzzing" in getattr(item, "fixturenames", ())]
 
-    # new inputs go to a folder of the run, never to the tree
-    found = tmp_path / "found"
-    found.mkdir()
+    # what they share is not to be compiled by two at a time
+    toolbox.objects(*CLANG)
 
-    output = run(
-        [program, f"-max_total_time={FUZZ_SECONDS}", "-max_len=4096",
-         "-timeout=10", "-print_final_stats=1",
-         f"-artifact_prefix={tmp_path}/", found,
-         FUZZ / "corpus" / target.removeprefix("fuzz_")],
-        env=sanitizers(),
-    )
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield {target: pool.submit(fuzz, toolbox, target,
+                                   tmp_path_factory.mktemp(target))
+               for target in targets}
+        pool.shutdown(cancel_futures=True)
 
-    assert "stat::number_of_executed_units" in output
+
+@pytest.mark.timeout(300 + FUZZ_SECONDS * 2)
+@pytest.mark.parametrize("target", FUZZ_TARGETS)
+def test_no_input_breaks_a_promise(fuzzing: dict[str, Future[str]],
+                                   target: str) -> None:
+    """Fuzzes for a few seconds, from the corpus on."""
+
+    assert "stat::number_of_executed_units" in fuzzing[target].result()

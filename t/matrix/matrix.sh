@@ -16,14 +16,10 @@ COPY=/home/matrix
 
 # where this machine takes Debian from, if nobody says
 mirror() {
-    if [ -n "${GCS_MIRROR:-}" ]; then
-        echo "$GCS_MIRROR"
-        return
-    fi
-
     # shellcheck disable=SC2016 # apt's own variable
-    apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
-        | grep '/debian/\?$' | head -n 1
+    say "${GCS_MIRROR:-$(
+        apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
+        | grep '/debian/\?$' | head -n 1)}"
 }
 
 missing_to_make_roots() {
@@ -41,11 +37,14 @@ delete() {
 }
 
 make_root() {
-    local new script
+    local from new script
 
     if [ -d "$ROOTS/$1" ]; then
         return
     fi
+
+    from=$(mirror) || true
+    [ -n "$from" ] || die "no mirror of Debian is known here, set GCS_MIRROR"
 
     say "making $ROOTS/$1"
     new=$ROOTS/$1.new
@@ -55,7 +54,7 @@ make_root() {
     script=/usr/share/debootstrap/scripts/$1
     [ -e "$script" ] || script=/usr/share/debootstrap/scripts/sid
 
-    debootstrap --variant=minbase "$1" "$new" "$(mirror)" "$script" \
+    debootstrap --variant=minbase "$1" "$new" "$from" "$script" \
         > "$ROOTS/$1.log" 2>&1 < /dev/null || {
         tail -n 5 "$ROOTS/$1.log" >&2
         die "debootstrap failed, see $ROOTS/$1.log"
@@ -123,24 +122,35 @@ copy_sources() {
     | tar -C "$1$COPY" --no-same-owner -xf -
 }
 
-test_in_root() {
+# build_in_root SUITE COMMAND...: what "./build.sh COMMAND..." does there
+build_in_root() {
     local suite
 
     suite=$1
     shift
-    make_root "$suite"
-    copy_sources "$ROOTS/$suite"
 
     # shellcheck disable=SC2016 # for the inner shell
-    in_root "$ROOTS/$suite" sh -ec 'cd "$0"; exec ./build.sh test "$@"' \
-        $COPY "$@"
+    in_root "$ROOTS/$suite" sh -ec 'cd "$0"; exec ./build.sh "$@"' $COPY "$@"
 }
 
-test_with_clang() (
+# all that needs the network: the tests can be run with this done
+prepare_root() {
+    [ "$(id -u)" = 0 ] || die "the matrix needs root, for chroot"
+    require missing_to_make_roots install
+    unshare --mount true || die "no right to make a mount namespace"
+    mkdir -p "$ROOTS"
+    ROOTS=$(cd "$ROOTS" && pwd)
+
+    make_root "$1"
+    in_root "$ROOTS/$1" true || die "$ROOTS/$1 cannot be entered"
+    copy_sources "$ROOTS/$1"
+    build_in_root "$1" prepare || die "$ROOTS/$1 lacks what the tests need"
+}
+
+test_with_clang() {
     # shellcheck disable=SC2034 # read by build.sh
     CC=clang
-    require missing_to_test install
-    make_venv
+    prepare
     mkdir -p "$BUILD/clang"
     BUILD=$(cd "$BUILD/clang" && pwd)
     [ -e "$BUILD/venv" ] || ln -sfn ../venv "$BUILD/venv"
@@ -153,48 +163,45 @@ test_with_clang() (
     fi
 
     "${PYTEST[@]}" "${@:-t}" < /dev/null
-)
+}
 
 run_matrix() {
-    local failed one start where
+    local failed one start
 
-    where=all
     case ${1:-} in
-        all | clang | trixie | forky | roots)  where=$1; shift ;;
-    esac
+    clang)
+        shift
+        test_with_clang "$@" ;;
 
-    [ "$where" != all ] || where="clang $SUITES"
+    trixie | forky)
+        prepare_root "$1"
+        one=$1
+        shift
+        build_in_root "$one" test "$@" ;;
 
-    if [ "$where" != clang ]; then
-        [ "$(id -u)" = 0 ] || die "the matrix needs root, for chroot"
-        require missing_to_make_roots install
-        unshare --mount true || die "no right to make a mount namespace"
-        mkdir -p "$ROOTS"
-        ROOTS=$(cd "$ROOTS" && pwd)
-    fi
+    roots)
+        shift
+        # shellcheck disable=SC2086 # a list
+        [ $# != 0 ] || set -- $SUITES
 
-    # only what the tests below need, and whether it can be entered
-    if [ "$where" = roots ]; then
-        for one in $SUITES; do
-            make_root "$one"
-            in_root "$ROOTS/$one" true || die "$ROOTS/$one cannot be entered"
+        for one; do
+            prepare_root "$one"
+        done ;;
+
+    *)
+        [ "${1:-}" != all ] || shift
+        failed=
+
+        for one in clang $SUITES; do
+            start=$SECONDS
+            say
+            say "== matrix: $one"
+
+            # a process for each, so that nothing ends the others
+            "$ROOT/build.sh" matrix "$one" "$@" || failed="$failed $one"
+            say "== $one: $((SECONDS - start)) s"
         done
-        return
-    fi
 
-    failed=
-    for one in $where; do
-        start=$SECONDS
-        say
-        say "== matrix: $one"
-
-        case $one in
-            clang)  test_with_clang "$@" || failed="$failed $one" ;;
-            *)      test_in_root "$one" "$@" || failed="$failed $one" ;;
-        esac
-
-        say "== $one: $((SECONDS - start)) s"
-    done
-
-    [ -z "$failed" ] || die "the tests failed with:$failed"
+        [ -z "$failed" ] || die "the tests failed with:$failed" ;;
+    esac
 }
