@@ -200,6 +200,9 @@ ngx_gcs_sign_name(ngx_str_t *name)
         case '!': case '#': case '$': case '%': case '&': case '\'':
         case '*': case '+': case '-': case '.': case '^': case '_':
         case '`': case '|': case '~':
+
+        /* none of RFC 9110's, but of a vector that Google has published */
+        case '/':
             continue;
 
         default:

@@ -312,12 +312,17 @@ ngx_http_gcs_conf_error(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf,
 
     /* what is inherited stands at an outer level, and is known by its line */
 
-    for (level = conf; level->file == NULL; level = level->parent) {
+    for (level = conf; level && level->file == NULL; level = level->parent) {
         /* void */
     }
 
-    ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "%V in %V:%ui",
-                  &text, level->file, level->line);
+    if (level) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "%V in %V:%ui",
+                      &text, level->file, level->line);
+
+    } else {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "%V", &text);
+    }
 
     return NGX_CONF_ERROR;
 }

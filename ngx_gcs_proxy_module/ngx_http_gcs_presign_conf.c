@@ -384,6 +384,14 @@ ngx_http_gcs_presign_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *prev,
     ngx_conf_merge_ptr_value(conf->presign_answer, prev->presign_answer,
                              &redirect);
 
+    if (conf->presign_window >= conf->presign_ttl
+        && (conf->passing || conf->object))
+    {
+        return ngx_http_gcs_conf_error(cf, conf,
+                   "\"gcs_presign_window\" must be shorter than "
+                   "\"gcs_presign_ttl\"");
+    }
+
     return conf->passing ? ngx_http_gcs_presign_check(cf, conf) : NGX_CONF_OK;
 }
 
@@ -391,12 +399,6 @@ ngx_http_gcs_presign_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *prev,
 static char *
 ngx_http_gcs_presign_check(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
 {
-    if (conf->presign_window >= conf->presign_ttl) {
-        return ngx_http_gcs_conf_error(cf, conf,
-                   "\"gcs_presign_window\" must be shorter than "
-                   "\"gcs_presign_ttl\"");
-    }
-
     if (conf->mode == NULL || conf->mode->lengths
         || ngx_strcmp(conf->mode->value.data, "presign") != 0)
     {

@@ -286,6 +286,14 @@ def test_a_mistake_is_told(serve, directives, words):
     assert re.search(words, tested.stderr), tested.stderr
 
 
+def test_a_window_is_checked_without_gcs_pass_too(serve):
+    tested = serve(more="""location /x { gcs_object gs://test-bucket/a.txt;
+        gcs_presign_window 1h; return 200 $gcs_signed_url; }""",
+                   start=False).test()
+    assert tested.returncode == 1
+    assert "must be shorter than" in tested.stderr
+
+
 def test_seconds_instead_of_minutes_are_asked_about(serve):
     server = serve("gcs_presign_ttl 15;")
     server.wait_log("were minutes meant")
