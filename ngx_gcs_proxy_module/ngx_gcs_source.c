@@ -182,10 +182,12 @@ ngx_gcs_source_parse(ngx_pool_t *pool, ngx_gcs_source_t *source,
 
 
 void
-ngx_gcs_source_refresh(ngx_gcs_source_t *source, ngx_uint_t log)
+ngx_gcs_source_refresh(ngx_gcs_source_t *source, ngx_gcs_source_tell_pt tell,
+    void *data)
 {
     ngx_int_t         rc;
     ngx_str_t         err;
+    ngx_uint_t        log;
     ngx_pool_t       *pool;
     ngx_gcs_stamp_t   stamp;
 
@@ -207,6 +209,8 @@ ngx_gcs_source_refresh(ngx_gcs_source_t *source, ngx_uint_t log)
     }
 
     rc = ngx_gcs_source_load(pool, source, &err);
+
+    log = tell ? tell(data, &source->stamp) : ngx_worker == 0;
 
     if (rc != NGX_OK) {
 

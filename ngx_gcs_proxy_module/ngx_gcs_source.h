@@ -61,12 +61,18 @@ ngx_int_t ngx_gcs_source_read(ngx_pool_t *pool, ngx_str_t *file, size_t max,
 ngx_int_t ngx_gcs_source_load(ngx_pool_t *pool, ngx_gcs_source_t *source,
     ngx_str_t *err);
 
+/* whether this worker is the one to log what has become of the file */
+typedef ngx_uint_t (*ngx_gcs_source_tell_pt)(void *data,
+    ngx_gcs_stamp_t *stamp);
+
 /*
  * Looks whether the file has been replaced, and then loads it; if that fails
- * the old credential stays.  What has happened is logged if log is set: one
- * worker should do it.  To be called while nothing uses source->cred.
+ * the old credential stays.  What has happened is logged if tell says so, or
+ * by the first worker if tell is NULL.  To be called while nothing uses
+ * source->cred.
  */
-void ngx_gcs_source_refresh(ngx_gcs_source_t *source, ngx_uint_t log);
+void ngx_gcs_source_refresh(ngx_gcs_source_t *source,
+    ngx_gcs_source_tell_pt tell, void *data);
 
 /* the stamp of a file; zero if there is none, or file is empty */
 void ngx_gcs_source_stamp(ngx_str_t *file, ngx_gcs_stamp_t *stamp);

@@ -332,8 +332,9 @@ ngx_gcs_token_idle_handler(ngx_event_t *ev)
 
 
 /*
- * A token becomes due when its credential has been replaced.  The worker that
- * fetches it reads the file; the others when it is their turn.
+ * A token becomes due when its credential has been replaced.  Every worker
+ * reads the file: who fetches after the next replacement, which may be a
+ * broken one, must not go back to a credential of long ago.
  */
 
 static void
@@ -352,13 +353,18 @@ ngx_gcs_token_watch_files(ngx_gcs_token_worker_t *worker)
     tokens = worker->store->tokens.elts;
 
     for (i = 0; i < worker->store->tokens.nelts; i++) {
+
+        if (tokens[i]->grant == NULL) {
+            ngx_gcs_token_fetch_source(tokens[i]);
+        }
+
         ngx_gcs_token_zone_check(tokens[i]);
     }
 
     sources = worker->store->sources.elts;
 
     for (i = 0; i < worker->store->sources.nelts; i++) {
-        ngx_gcs_source_refresh(sources[i], ngx_worker == 0);
+        ngx_gcs_source_refresh(sources[i], NULL, NULL);
     }
 }
 

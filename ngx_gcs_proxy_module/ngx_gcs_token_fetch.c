@@ -34,9 +34,8 @@ static void ngx_gcs_token_fetch_end(ngx_gcs_token_t *token);
 ngx_int_t
 ngx_gcs_token_fetch(ngx_gcs_token_t *token)
 {
-    ngx_int_t   rc;
-    ngx_str_t   err;
-    ngx_uint_t  version;
+    ngx_int_t  rc;
+    ngx_str_t  err;
 
     if (token->grant) {
         return NGX_AGAIN;
@@ -57,15 +56,7 @@ ngx_gcs_token_fetch(ngx_gcs_token_t *token)
     token->pool = ngx_create_pool(4096, ngx_cycle->log);
 
     if (token->pool) {
-        version = token->source->version;
-
-        ngx_gcs_source_refresh(token->source, ngx_gcs_token_zone_told(token));
-
-        if (token->source->version != version) {
-            (void) ngx_gcs_credentials_fingerprint(token->pool,
-                                                   token->source->cred,
-                                                   token->id);
-        }
+        ngx_gcs_token_fetch_source(token);
 
         ngx_gcs_source_stamp(&token->source->cred->subject.file,
                              &token->subject);
@@ -88,6 +79,32 @@ ngx_gcs_token_fetch(ngx_gcs_token_t *token)
     }
 
     return ngx_gcs_token_fetch_step(token);
+}
+
+
+void
+ngx_gcs_token_fetch_source(ngx_gcs_token_t *token)
+{
+    ngx_uint_t   version;
+    ngx_pool_t  *pool;
+
+    version = token->source->version;
+
+    ngx_gcs_source_refresh(token->source, ngx_gcs_token_zone_told, token);
+
+    if (token->source->version == version) {
+        return;
+    }
+
+    pool = ngx_create_pool(4096, ngx_cycle->log);
+    if (pool == NULL) {
+        return;
+    }
+
+    (void) ngx_gcs_credentials_fingerprint(pool, token->source->cred,
+                                           token->id);
+
+    ngx_destroy_pool(pool);
 }
 
 

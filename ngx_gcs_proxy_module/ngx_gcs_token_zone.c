@@ -324,27 +324,21 @@ ngx_gcs_token_zone_keep(ngx_gcs_token_t *token)
 
 
 ngx_uint_t
-ngx_gcs_token_zone_told(ngx_gcs_token_t *token)
+ngx_gcs_token_zone_told(void *data, ngx_gcs_stamp_t *stamp)
 {
+    ngx_gcs_token_t  *token = data;
+
     ngx_uint_t             first;
-    ngx_gcs_stamp_t        stamp;
     ngx_slab_pool_t       *shpool;
     ngx_gcs_token_slot_t  *slot;
 
-    if (token->source->file.len == 0) {
-        return 0;
-    }
-
     slot = token->slot;
-
-    ngx_gcs_source_stamp(&token->source->file, &stamp);
-
     shpool = ngx_gcs_token_zone_pool(token);
 
     ngx_shmtx_lock(&shpool->mutex);
 
-    first = ngx_gcs_source_changed(&slot->told, &stamp);
-    slot->told = stamp;
+    first = ngx_gcs_source_changed(&slot->told, stamp);
+    slot->told = *stamp;
 
     ngx_shmtx_unlock(&shpool->mutex);
 

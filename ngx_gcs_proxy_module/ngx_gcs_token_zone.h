@@ -155,14 +155,17 @@ void ngx_gcs_token_zone_check(ngx_gcs_token_t *token);
  */
 ngx_int_t ngx_gcs_token_fetch(ngx_gcs_token_t *token);
 
+/* makes the worker's credential current, while it does not fetch */
+void ngx_gcs_token_fetch_source(ngx_gcs_token_t *token);
+
 /* stops this worker's fetch so that another worker may go on at once */
 void ngx_gcs_token_fetch_cancel(ngx_gcs_token_t *token);
 
 /*
- * Whether it is for this worker to tell the log of the file as it is now: the
- * first one that asks.
+ * Whether it is for this worker to tell the log of the credential's file with
+ * that stamp: the first one that asks.  data is the token.
  */
-ngx_uint_t ngx_gcs_token_zone_told(ngx_gcs_token_t *token);
+ngx_uint_t ngx_gcs_token_zone_told(void *data, ngx_gcs_stamp_t *stamp);
 
 /*
  * Gives the grant the refresh token that an earlier fetch with the same
