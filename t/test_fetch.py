@@ -62,12 +62,13 @@ def lines(server: Nginx, level: str, pattern: str = "") -> list[str]:
             if f"[{level}]" in line and re.search(pattern, line)]
 
 
-def fails(server: Nginx, reason: str) -> bool:
+def fails(server: Nginx, reason: str, word="token_unavailable") -> bool:
     """A request fails, and everything that is said says why."""
+    reason = "(token endpoint: )?" + reason
     response = server.get("/media/a")
     assert response.status == 502
     assert b"<h1>502 Bad Gateway</h1>" in response.body
-    server.wait_log("502 error=token_unavailable reader\n", name="token.log")
+    server.wait_log(f"502 error={word} reader\n", name="token.log")
     fetch = lines(server, "error", 'gcs credentials "reader": token could '
                   "not be fetched: " + reason)
     request = lines(server, "error", 'no token of gcs credentials "reader": '
@@ -126,6 +127,10 @@ TIMED_OUT = "Operation timed out"
 # libcurl's words, of 7.88 and of 8.x
 REFUSED = r"Failed to connect to 127\.0\.0\.1[ :]"
 UNTRUSTED = "SSL certificate (problem|OpenSSL verify result): "
+
+# those whose cause is known; all others are "token_unavailable"
+WORDS = {"invalid_grant": "key_invalid", "error with 200": "invalid_client",
+         "only an id_token": "scope_invalid"}
 
 ANSWERS = {
     # name: the fault, what is said of it
@@ -201,7 +206,7 @@ def test_what_is_no_token_is_502_with_a_reason(serve, emulator, name):
     emulator.fault(kind="token", count=None, **fault)
     server = serve("timeout 400ms;")
     start = time.monotonic()
-    assert fails(server, reason)
+    assert fails(server, reason, WORDS.get(name, "token_unavailable"))
     assert time.monotonic() - start < 1
     assert fetches(emulator) == 1
     assert emulator.counts().get("storage", 0) == 0
@@ -362,7 +367,8 @@ def test_a_failed_verification_disturbs_no_other_tls(serve, emulator,
     kept = [server.connect(port, tls=context) for _ in range(10)]
     for connection in kept:
         assert connection.get("/ping").status == 200
-    server.wait_log("could not be fetched: " + UNTRUSTED, count=2)
+    server.wait_log("could not be fetched: token endpoint: " + UNTRUSTED,
+                    count=2)
     for connection in kept:
         assert connection.get("/ping").status == 200
         connection.close()
