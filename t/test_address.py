@@ -833,11 +833,6 @@ def test_a_variable_that_is_spelt_wrong_is_told_at_its_line(refuses, line):
     assert said.count("[emerg]") == 1 and "nginx.conf:" in said
 
 
-def test_gcs_pass_needs_to_know_an_identity(refuses):
-    refuses("location /media/ { gcs_pass gs://test-bucket; }",
-            '"gcs_auth"', "/media/", "nginx.conf:", auth=None)
-
-
 def test_the_line_of_a_fault_found_late_is_that_of_gcs_pass(
         refuses, tmp_path):
     said = refuses("""
