@@ -47,6 +47,12 @@ char *ngx_http_gcs_set_header(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_gcs_user_project(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
+/*
+ * Adds the arguments "NAME VALUE" of the directive, the value with variables,
+ * to the list of ngx_http_gcs_header_t, which may be unset yet.
+ */
+char *ngx_http_gcs_push_header(ngx_conf_t *cf, ngx_array_t **list);
+
 
 /* ngx_http_gcs_credentials.c */
 

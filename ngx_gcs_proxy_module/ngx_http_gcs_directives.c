@@ -223,11 +223,9 @@ ngx_http_gcs_set_header(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_gcs_loc_conf_t *glcf = conf;
 
-    u_char                             ch;
-    size_t                             i;
-    ngx_str_t                         *value;
-    ngx_http_gcs_header_t             *h;
-    ngx_http_compile_complex_value_t   ccv;
+    u_char      ch;
+    size_t      i;
+    ngx_str_t  *value;
 
     value = cf->args->elts;
 
@@ -249,18 +247,39 @@ ngx_http_gcs_set_header(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         }
     }
 
-    if (glcf->headers == NGX_CONF_UNSET_PTR) {
-        glcf->headers = ngx_array_create(cf->pool, 4,
-                                         sizeof(ngx_http_gcs_header_t));
-        if (glcf->headers == NULL) {
+    return ngx_http_gcs_push_header(cf, &glcf->headers);
+
+invalid:
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "invalid header name \"%V\" in \"%V\" directive; "
+                       "only \"x-goog-NAME\" can be set",
+                       &value[1], &cmd->name);
+
+    return NGX_CONF_ERROR;
+}
+
+
+char *
+ngx_http_gcs_push_header(ngx_conf_t *cf, ngx_array_t **list)
+{
+    ngx_str_t                         *value;
+    ngx_http_gcs_header_t             *h;
+    ngx_http_compile_complex_value_t   ccv;
+
+    if (*list == NGX_CONF_UNSET_PTR) {
+        *list = ngx_array_create(cf->pool, 4, sizeof(ngx_http_gcs_header_t));
+        if (*list == NULL) {
             return NGX_CONF_ERROR;
         }
     }
 
-    h = ngx_array_push(glcf->headers);
+    h = ngx_array_push(*list);
     if (h == NULL) {
         return NGX_CONF_ERROR;
     }
+
+    value = cf->args->elts;
 
     h->name = value[1];
     h->source = value[2];
@@ -284,15 +303,6 @@ ngx_http_gcs_set_header(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     return NGX_CONF_OK;
-
-invalid:
-
-    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                       "invalid header name \"%V\" in \"%V\" directive; "
-                       "only \"x-goog-NAME\" can be set",
-                       &value[1], &cmd->name);
-
-    return NGX_CONF_ERROR;
 }
 
 

@@ -122,7 +122,7 @@ static ngx_command_t  ngx_http_gcs_commands[] = {
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_http_gcs_mode,
       NGX_HTTP_LOC_CONF_OFFSET,
-      0,
+      offsetof(ngx_http_gcs_loc_conf_t, mode),
       NULL },
 
     { ngx_string("gcs_presign_ttl"),
@@ -361,6 +361,7 @@ ngx_http_gcs_create_loc_conf(ngx_conf_t *cf)
      *     conf->address = NULL;
      *     conf->ssl_trusted_certificate = { 0, NULL };
      *     conf->methods = 0;
+     *     conf->mode = NULL;
      *     conf->presign_method = { 0, NULL };
      *     conf->user_project = NULL;
      *     conf->user_project_source = { 0, NULL };
@@ -380,7 +381,6 @@ ngx_http_gcs_create_loc_conf(ngx_conf_t *cf)
     conf->keepalive = NGX_CONF_UNSET_UINT;
     conf->buckets = NGX_CONF_UNSET_PTR;
     conf->headers = NGX_CONF_UNSET_PTR;
-    conf->mode = NGX_CONF_UNSET_PTR;
     conf->presign_ttl = NGX_CONF_UNSET;
     conf->presign_window = NGX_CONF_UNSET;
     conf->presign_query = NGX_CONF_UNSET_PTR;

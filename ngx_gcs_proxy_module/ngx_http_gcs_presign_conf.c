@@ -23,29 +23,15 @@ ngx_http_gcs_mode(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_gcs_loc_conf_t *glcf = conf;
 
-    ngx_str_t                         *value;
-    ngx_http_compile_complex_value_t   ccv;
+    char       *rv;
+    ngx_str_t  *value;
 
-    if (glcf->mode != NGX_CONF_UNSET_PTR) {
-        return "is duplicate";
+    rv = ngx_http_set_complex_value_slot(cf, cmd, conf);
+    if (rv != NGX_CONF_OK) {
+        return rv;
     }
 
     value = cf->args->elts;
-
-    glcf->mode = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
-    if (glcf->mode == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
-
-    ccv.cf = cf;
-    ccv.value = &value[1];
-    ccv.complex_value = glcf->mode;
-
-    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
 
     if (glcf->mode->lengths == NULL
         && ngx_strcmp(value[1].data, "proxy") != 0
@@ -226,10 +212,8 @@ ngx_http_gcs_presign_pair(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     char  *p = conf;
 
-    ngx_str_t                          *value;
-    ngx_array_t                       **list;
-    ngx_http_gcs_header_t              *h;
-    ngx_http_compile_complex_value_t    ccv;
+    ngx_str_t     *value;
+    ngx_array_t  **list;
 
     list = (ngx_array_t **) (p + cmd->offset);
     value = cf->args->elts;
@@ -246,40 +230,7 @@ ngx_http_gcs_presign_pair(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    if (*list == NGX_CONF_UNSET_PTR) {
-        *list = ngx_array_create(cf->pool, 4, sizeof(ngx_http_gcs_header_t));
-        if (*list == NULL) {
-            return NGX_CONF_ERROR;
-        }
-    }
-
-    h = ngx_array_push(*list);
-    if (h == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    h->name = value[1];
-    h->source = value[2];
-
-    h->lowcase.len = value[1].len;
-    h->lowcase.data = ngx_pnalloc(cf->pool, value[1].len);
-    if (h->lowcase.data == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    ngx_strlow(h->lowcase.data, value[1].data, value[1].len);
-
-    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
-
-    ccv.cf = cf;
-    ccv.value = &value[2];
-    ccv.complex_value = &h->value;
-
-    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
+    return ngx_http_gcs_push_header(cf, list);
 }
 
 
@@ -373,7 +324,10 @@ ngx_http_gcs_presign_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *prev,
     static ngx_http_gcs_presign_host_t    path;
     static ngx_http_gcs_presign_answer_t  redirect;
 
-    ngx_conf_merge_ptr_value(conf->mode, prev->mode, NULL);
+    if (conf->mode == NULL) {
+        conf->mode = prev->mode;
+    }
+
     ngx_conf_merge_sec_value(conf->presign_ttl, prev->presign_ttl, 900);
     ngx_conf_merge_sec_value(conf->presign_window, prev->presign_window, 0);
     ngx_conf_merge_str_value(conf->presign_method, prev->presign_method, "");
