@@ -32,6 +32,10 @@ ngx_http_gcs_resolve(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
         return NGX_OK;
     }
 
+    /* a variable may have had a URL signed before a rewrite */
+
+    ngx_str_null(&ctx->signed_url);
+
     rc = ngx_http_gcs_resolve_object(r, ctx);
     if (rc != NGX_OK) {
         return rc;

@@ -257,6 +257,18 @@ def test_the_variable_is_a_url_of_the_object(serve):
         assert requests.get(url).content == b"0123456789"
 
 
+def test_a_rewrite_after_the_variable_was_read_is_heeded(serve, emulator,
+                                                         bucket):
+    """A URL that was signed for the name before must not be given out."""
+    emulator.put_object(bucket, "b.txt", b"another")
+    server = serve("set $before $gcs_signed_url; "
+                   "rewrite ^/media/a.txt$ /media/b.txt break; "
+                   "add_header X-Before $before always;")
+    answer = server.get("/media/a.txt")
+    assert "/a.txt?" in answer.get("X-Before")
+    assert requests.get(url_of(answer)).content == b"another"
+
+
 def test_a_signed_url_is_in_no_log(serve):
     server = serve()
     url = url_of(server.get("/media/a.txt"))
