@@ -103,6 +103,11 @@ typedef struct {
  * What a credential is, whatever file or directive it came from.  What a
  * directive says stands in the second part before the file is read, and wins
  * over the file.
+ *
+ * One that is signing yields the token that IAM is asked with to sign for the
+ * last account of its chain, not the token of that account.  This account,
+ * with its delegates, is the signer then; without an impersonation it is the
+ * credential's own, and the signer is NULL.
  */
 
 typedef struct {
@@ -136,10 +141,12 @@ typedef struct {
     ngx_str_t                    scope;  /* separated by single spaces */
     ngx_gcs_subject_t            subject;
     ngx_gcs_impersonation_t     *impersonate;      /* or NULL */
+    ngx_gcs_impersonation_t     *signer;           /* see signing; or NULL */
     time_t                       lifetime;  /* of the token, 0: not said */
     ngx_gcs_aws_environment_t   *aws;              /* or NULL */
     unsigned                     scope_set:1;      /* by a directive */
     unsigned                     patient:1;  /* metadata server: may be late */
+    unsigned                     signing:1;  /* asks IAM for signatures */
 } ngx_gcs_credentials_t;
 
 

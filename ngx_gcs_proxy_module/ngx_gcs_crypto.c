@@ -8,9 +8,10 @@
 #include <ngx_core.h>
 
 #include <openssl/bio.h>
+#include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
+#include <openssl/params.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
@@ -31,6 +32,7 @@ static void ngx_gcs_crypto_free_key(void *data);
 static char *ngx_gcs_crypto_check_key(ngx_pool_t *pool, EVP_PKEY *key);
 static ngx_int_t ngx_gcs_crypto_verify(EVP_PKEY *key, ngx_str_t *text,
     ngx_str_t *sig);
+static EVP_MAC_CTX *ngx_gcs_crypto_hmac_ctx(void);
 static void ngx_gcs_crypto_wipe(void *data);
 
 
@@ -160,8 +162,27 @@ ngx_int_t
 ngx_gcs_crypto_sign(ngx_pool_t *pool, EVP_PKEY *key, ngx_str_t *text,
     ngx_str_t *sig)
 {
-    int            size;
-    size_t         len;
+    sig->len = ngx_gcs_crypto_signature_len(key);
+
+    sig->data = ngx_pnalloc(pool, sig->len);
+    if (sig->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    return ngx_gcs_crypto_sign_buffer(key, text, sig);
+}
+
+
+size_t
+ngx_gcs_crypto_signature_len(EVP_PKEY *key)
+{
+    return EVP_PKEY_size(key);
+}
+
+
+ngx_int_t
+ngx_gcs_crypto_sign_buffer(EVP_PKEY *key, ngx_str_t *text, ngx_str_t *sig)
+{
     ngx_int_t      rc;
     EVP_MD_CTX    *md;
     EVP_PKEY_CTX  *ctx;
@@ -173,28 +194,14 @@ ngx_gcs_crypto_sign(ngx_pool_t *pool, EVP_PKEY *key, ngx_str_t *text,
         goto done;
     }
 
-    size = EVP_PKEY_size(key);
-    if (size <= 0) {
-        goto done;
-    }
-
-    sig->data = ngx_pnalloc(pool, size);
-    if (sig->data == NULL) {
-        goto done;
-    }
-
-    len = size;
-
-    /* the context belongs to md */
-
     if (EVP_DigestSignInit(md, &ctx, EVP_sha256(), NULL, key) <= 0
         || EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PADDING) <= 0
-        || EVP_DigestSign(md, sig->data, &len, text->data, text->len) <= 0)
+        || EVP_DigestSign(md, sig->data, &sig->len, text->data, text->len)
+           <= 0)
     {
         goto done;
     }
 
-    sig->len = len;
     rc = NGX_OK;
 
 done:
@@ -239,15 +246,37 @@ done:
 }
 
 
+/*
+ * Finding an algorithm and making a context for it takes OpenSSL 3 longer
+ * than to use them for a text as short as here: each process keeps its own.
+ */
+
 ngx_int_t
 ngx_gcs_crypto_sha256(ngx_str_t *text, u_char *digest)
 {
-    int  rc;
+    static EVP_MD      *sha256;
+    static EVP_MD_CTX  *sha256_ctx;
 
-    rc = EVP_Digest(text->data, text->len, digest, NULL, EVP_sha256(), NULL);
+    if (sha256 == NULL) {
+        sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    }
+
+    if (sha256_ctx == NULL) {
+        sha256_ctx = EVP_MD_CTX_new();
+    }
+
+    if (sha256
+        && sha256_ctx
+        && EVP_DigestInit_ex2(sha256_ctx, sha256, NULL) == 1
+        && EVP_DigestUpdate(sha256_ctx, text->data, text->len) == 1
+        && EVP_DigestFinal_ex(sha256_ctx, digest, NULL) == 1)
+    {
+        return NGX_OK;
+    }
+
     ERR_clear_error();
 
-    return rc == 1 ? NGX_OK : NGX_ERROR;
+    return NGX_ERROR;
 }
 
 
@@ -285,16 +314,53 @@ ngx_gcs_crypto_public_key(ngx_pool_t *pool, EVP_PKEY *key, ngx_str_t *der)
 ngx_int_t
 ngx_gcs_crypto_hmac(ngx_str_t *key, ngx_str_t *text, u_char *digest)
 {
-    u_char  *p;
+    size_t               len;
+    static EVP_MAC_CTX  *hmac_ctx;
 
-    /* the one function of hmac.h that OpenSSL 3 has not deprecated */
+    if (hmac_ctx == NULL) {
+        hmac_ctx = ngx_gcs_crypto_hmac_ctx();
+    }
 
-    p = HMAC(EVP_sha256(), key->data, (int) key->len, text->data, text->len,
-             digest, NULL);
+    /* a NULL would stand for the key of the last time */
+
+    if (hmac_ctx
+        && EVP_MAC_init(hmac_ctx, key->len ? key->data : (u_char *) "",
+                        key->len, NULL)
+           == 1
+        && EVP_MAC_update(hmac_ctx, text->data, text->len) == 1
+        && EVP_MAC_final(hmac_ctx, digest, &len, NGX_GCS_SHA256_LEN) == 1)
+    {
+        return NGX_OK;
+    }
 
     ERR_clear_error();
 
-    return p ? NGX_OK : NGX_ERROR;
+    return NGX_ERROR;
+}
+
+
+static EVP_MAC_CTX *
+ngx_gcs_crypto_hmac_ctx(void)
+{
+    EVP_MAC      *mac;
+    OSSL_PARAM    params[2];
+    EVP_MAC_CTX  *ctx;
+
+    mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    ctx = EVP_MAC_CTX_new(mac);
+
+    EVP_MAC_free(mac);
+
+    params[0] = OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST,
+                                                 "SHA256", 0);
+    params[1] = OSSL_PARAM_construct_end();
+
+    if (ctx && EVP_MAC_CTX_set_params(ctx, params) != 1) {
+        EVP_MAC_CTX_free(ctx);
+        ctx = NULL;
+    }
+
+    return ctx;
 }
 
 

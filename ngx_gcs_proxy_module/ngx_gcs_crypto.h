@@ -33,6 +33,17 @@ EVP_PKEY *ngx_gcs_crypto_load_key(ngx_pool_t *pool, ngx_str_t *pem,
 ngx_int_t ngx_gcs_crypto_sign(ngx_pool_t *pool, EVP_PKEY *key,
     ngx_str_t *text, ngx_str_t *sig);
 
+/* how long a signature by key is, bytes */
+size_t ngx_gcs_crypto_signature_len(EVP_PKEY *key);
+
+/*
+ * The same into sig->data, which has room for sig->len bytes, enough for any
+ * signature by key; sets sig->len.  The one function of this file that may be
+ * called from any thread, with the same key as well.
+ */
+ngx_int_t ngx_gcs_crypto_sign_buffer(EVP_PKEY *key, ngx_str_t *text,
+    ngx_str_t *sig);
+
 /* SHA-256 of text into NGX_GCS_SHA256_LEN bytes at digest */
 ngx_int_t ngx_gcs_crypto_sha256(ngx_str_t *text, u_char *digest);
 

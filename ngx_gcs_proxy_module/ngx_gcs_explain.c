@@ -123,6 +123,12 @@ static ngx_gcs_explain_t  ngx_gcs_explain_rows[] = {
       "account, a federated one roles/iam.workloadIdentityUser; or there is "
       "no such account; a new grant takes minutes" },
 
+    { NGX_GCS_EXPLAIN_IAM, 0, NULL, "signBlob",
+      "signing_denied",
+      "grant the caller roles/iam.serviceAccountTokenCreator on the account "
+      "that signs, also if it is the same; or there is no such account; a "
+      "new grant takes minutes" },
+
     { NGX_GCS_EXPLAIN_IAM, 404, NULL, NULL,
       "account_not_found",
       "the target account does not exist; check its e-mail address" },

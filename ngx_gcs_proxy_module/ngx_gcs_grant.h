@@ -25,6 +25,9 @@
 /* a refresh token is never larger, bytes */
 #define NGX_GCS_GRANT_REFRESH_MAX  1024
 
+/* nor is a signature in Base64: that of a key of 4096 bits has 684 bytes */
+#define NGX_GCS_GRANT_BLOB_MAX     1368
+
 
 /*
  * The way from a credential to an access token, as a state machine without
@@ -73,6 +76,8 @@ typedef struct {
     ngx_gcs_aws_keys_t       keys;
     unsigned                 sessionless:1;
 
+    ngx_str_t                blob;       /* to be signed; its signature */
+
     /* the result */
     ngx_str_t                token;
     time_t                   lifetime;   /* seconds */
@@ -97,6 +102,18 @@ typedef struct {
  */
 ngx_gcs_grant_t *ngx_gcs_grant_create(ngx_pool_t *pool,
     ngx_gcs_credentials_t *cred);
+
+/*
+ * Begins to ask IAM Credentials for a signature of text by account, with
+ * token; cred is a credential that is signing, and may name delegates.  Goes
+ * on as below; in the end grant->blob is the signature, RSASSA-PKCS1-v1_5
+ * with SHA-256, in bytes.  cred, account and text must outlive the grant.
+ * (https://cloud.google.com/iam/docs/reference/credentials/rest/v1/
+ * projects.serviceAccounts/signBlob)
+ */
+ngx_gcs_grant_t *ngx_gcs_grant_blob(ngx_pool_t *pool,
+    ngx_gcs_credentials_t *cred, ngx_str_t *account, ngx_str_t *token,
+    ngx_str_t *text);
 
 /*
  * Fills req, zeroed by the caller, with the request to send now; now is

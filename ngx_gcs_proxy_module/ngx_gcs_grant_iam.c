@@ -12,9 +12,9 @@
 
 
 /*
- * With the token of one account the token of another.
+ * With the token of one account the token of another, or its signature.
  * (https://cloud.google.com/iam/docs/reference/credentials/rest/v1/
- * projects.serviceAccounts/generateAccessToken)
+ * projects.serviceAccounts)
  */
 
 
@@ -23,14 +23,18 @@
 
 static ngx_int_t ngx_gcs_grant_iam_request(ngx_gcs_grant_t *grant,
     ngx_gcs_request_t *req);
-static char *ngx_gcs_grant_iam_body(ngx_gcs_grant_t *grant,
-    ngx_gcs_impersonation_t *imp, ngx_uint_t last);
+static ngx_int_t ngx_gcs_grant_iam_post(ngx_gcs_grant_t *grant,
+    ngx_gcs_request_t *req, ngx_str_t *account, char *method, json_t *body);
 static ngx_int_t ngx_gcs_grant_iam_scopes(json_t *list, ngx_str_t *scope);
 static ngx_int_t ngx_gcs_grant_iam_delegates(json_t *list,
     ngx_array_t *delegates);
 static ngx_int_t ngx_gcs_grant_iam_response(ngx_gcs_grant_t *grant,
     ngx_gcs_response_t *res);
 static time_t ngx_gcs_grant_iam_time(const char *text);
+static ngx_int_t ngx_gcs_grant_blob_request(ngx_gcs_grant_t *grant,
+    ngx_gcs_request_t *req);
+static ngx_int_t ngx_gcs_grant_blob_response(ngx_gcs_grant_t *grant,
+    ngx_gcs_response_t *res);
 
 
 ngx_gcs_grant_step_t  ngx_gcs_grant_iam = {
@@ -41,24 +45,74 @@ ngx_gcs_grant_step_t  ngx_gcs_grant_iam = {
 };
 
 
+static ngx_gcs_grant_step_t  ngx_gcs_grant_blob_step = {
+    "IAM Credentials API", NGX_GCS_EXPLAIN_IAM,
+    ngx_gcs_grant_blob_request,
+    ngx_gcs_grant_blob_response,
+    NULL
+};
+
+
 static ngx_int_t
 ngx_gcs_grant_iam_request(ngx_gcs_grant_t *grant, ngx_gcs_request_t *req)
 {
-    char                     *text;
-    u_char                   *p;
-    ngx_str_t                 type, *base;
+    json_t                   *json, *scopes, *delegates;
+    u_char                    lifetime[NGX_TIME_T_LEN + 2];
+    ngx_int_t                 rc;
+    ngx_str_t                 iam, *scope;
     ngx_gcs_impersonation_t  *imp;
 
     imp = grant->cred->impersonations.elts;
     imp += grant->hop;
 
+    /* a token in between is for nothing but the next one */
+
+    ngx_str_set(&iam, NGX_GCS_SCOPE_IAM);
+
+    scope = (grant->hop + 1 == grant->cred->impersonations.nelts)
+            ? &grant->cred->scope : &iam;
+
+    *ngx_sprintf(lifetime, "%Ts", imp->lifetime) = '\0';
+
+    rc = NGX_ERROR;
+    scopes = json_array();
+    delegates = json_array();
+
+    json = json_pack("{s:O, s:O, s:s}", "delegates", delegates,
+                     "scope", scopes, "lifetime", lifetime);
+
+    if (json
+        && ngx_gcs_grant_iam_scopes(scopes, scope) == NGX_OK
+        && ngx_gcs_grant_iam_delegates(delegates, imp->delegates) == NGX_OK)
+    {
+        rc = ngx_gcs_grant_iam_post(grant, req, &imp->email,
+                                    ":generateAccessToken", json);
+    }
+
+    json_decref(json);
+    json_decref(scopes);
+    json_decref(delegates);
+
+    return rc;
+}
+
+
+/* authorized by grant->token */
+
+static ngx_int_t
+ngx_gcs_grant_iam_post(ngx_gcs_grant_t *grant, ngx_gcs_request_t *req,
+    ngx_str_t *account, char *method, json_t *body)
+{
+    char       *text;
+    u_char     *p;
+    ngx_str_t   type, *base;
+
     base = &grant->cred->iam_uri;
 
     p = ngx_pnalloc(grant->pool,
                     base->len + sizeof(NGX_GCS_GRANT_IAM_PATH) - 1
-                    + ngx_gcs_escape_query_len(imp->email.data,
-                                               imp->email.len)
-                    + sizeof(":generateAccessToken") - 1);
+                    + ngx_gcs_escape_query_len(account->data, account->len)
+                    + ngx_strlen(method));
     if (p == NULL) {
         return NGX_ERROR;
     }
@@ -68,9 +122,8 @@ ngx_gcs_grant_iam_request(ngx_gcs_grant_t *grant, ngx_gcs_request_t *req)
     p = ngx_cpymem(p, base->data, base->len);
     p = ngx_cpymem(p, NGX_GCS_GRANT_IAM_PATH,
                    sizeof(NGX_GCS_GRANT_IAM_PATH) - 1);
-    p = ngx_gcs_escape_query(p, imp->email.data, imp->email.len);
-    p = ngx_cpymem(p, ":generateAccessToken",
-                   sizeof(":generateAccessToken") - 1);
+    p = ngx_gcs_escape_query(p, account->data, account->len);
+    p = ngx_cpymem(p, method, ngx_strlen(method));
 
     req->url.len = p - req->url.data;
 
@@ -85,9 +138,7 @@ ngx_gcs_grant_iam_request(ngx_gcs_grant_t *grant, ngx_gcs_request_t *req)
         return NGX_ERROR;
     }
 
-    text = ngx_gcs_grant_iam_body(grant, imp,
-                                  grant->hop + 1
-                                  == grant->cred->impersonations.nelts);
+    text = json_dumps(body, JSON_COMPACT);
     if (text == NULL) {
         return NGX_ERROR;
     }
@@ -102,47 +153,6 @@ ngx_gcs_grant_iam_request(ngx_gcs_grant_t *grant, ngx_gcs_request_t *req)
     free(text);
 
     return req->body.data ? NGX_OK : NGX_ERROR;
-}
-
-
-/* the text comes from jansson, hence free() */
-
-static char *
-ngx_gcs_grant_iam_body(ngx_gcs_grant_t *grant, ngx_gcs_impersonation_t *imp,
-    ngx_uint_t last)
-{
-    char       *text;
-    json_t     *json, *scopes, *delegates;
-    u_char      lifetime[NGX_TIME_T_LEN + 2];
-    ngx_str_t   iam, *scope;
-
-    ngx_str_set(&iam, NGX_GCS_SCOPE_IAM);
-
-    /* a token in between is for nothing but the next one */
-
-    scope = last ? &grant->cred->scope : &iam;
-
-    *ngx_sprintf(lifetime, "%Ts", imp->lifetime) = '\0';
-
-    text = NULL;
-    scopes = json_array();
-    delegates = json_array();
-
-    json = json_pack("{s:O, s:O, s:s}", "delegates", delegates,
-                     "scope", scopes, "lifetime", lifetime);
-
-    if (json
-        && ngx_gcs_grant_iam_scopes(scopes, scope) == NGX_OK
-        && ngx_gcs_grant_iam_delegates(delegates, imp->delegates) == NGX_OK)
-    {
-        text = json_dumps(json, JSON_COMPACT);
-    }
-
-    json_decref(json);
-    json_decref(scopes);
-    json_decref(delegates);
-
-    return text;
 }
 
 
@@ -312,4 +322,109 @@ ngx_gcs_grant_iam_time(const char *text)
     offset = (int) (hours * 60 + minutes) * 60;
 
     return (sign == '+') ? time - offset : time + offset;
+}
+
+
+ngx_gcs_grant_t *
+ngx_gcs_grant_blob(ngx_pool_t *pool, ngx_gcs_credentials_t *cred,
+    ngx_str_t *account, ngx_str_t *token, ngx_str_t *text)
+{
+    ngx_gcs_grant_t  *grant;
+
+    grant = ngx_pcalloc(pool, sizeof(ngx_gcs_grant_t));
+    if (grant == NULL) {
+        return NULL;
+    }
+
+    grant->pool = pool;
+    grant->cred = cred;
+    grant->step = &ngx_gcs_grant_blob_step;
+    grant->account = *account;
+    grant->blob = *text;
+
+    grant->token.len = token->len;
+
+    grant->token.data = ngx_gcs_grant_secret(grant, token->len);
+    if (grant->token.data == NULL) {
+        return NULL;
+    }
+
+    ngx_memcpy(grant->token.data, token->data, token->len);
+
+    return grant;
+}
+
+
+static ngx_int_t
+ngx_gcs_grant_blob_request(ngx_gcs_grant_t *grant, ngx_gcs_request_t *req)
+{
+    json_t                   *json, *delegates;
+    ngx_int_t                 rc;
+    ngx_str_t                 payload;
+    ngx_gcs_impersonation_t  *signer;
+
+    signer = grant->cred->signer;
+
+    payload.data = ngx_pnalloc(grant->pool,
+                               ngx_base64_encoded_length(grant->blob.len));
+    if (payload.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_encode_base64(&payload, &grant->blob);
+
+    rc = NGX_ERROR;
+    delegates = json_array();
+
+    json = json_pack("{s:O, s:s%}", "delegates", delegates,
+                     "payload", payload.data, payload.len);
+
+    if (json
+        && ngx_gcs_grant_iam_delegates(delegates,
+                                       signer ? signer->delegates : NULL)
+           == NGX_OK)
+    {
+        rc = ngx_gcs_grant_iam_post(grant, req, &grant->account, ":signBlob",
+                                    json);
+    }
+
+    json_decref(json);
+    json_decref(delegates);
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_gcs_grant_blob_response(ngx_gcs_grant_t *grant, ngx_gcs_response_t *res)
+{
+    json_t     *json, *value;
+    ngx_int_t   rc;
+    ngx_str_t   encoded;
+
+    json = ngx_gcs_grant_json(res);
+    value = json_object_get(json, "signedBlob");
+
+    encoded.len = json_string_length(value);
+    encoded.data = (u_char *) json_string_value(value);
+
+    grant->blob.len = 0;
+    rc = NGX_DECLINED;
+
+    if (encoded.len && encoded.len <= NGX_GCS_GRANT_BLOB_MAX) {
+        grant->blob.data = ngx_pnalloc(grant->pool,
+                                       ngx_base64_decoded_length(encoded.len));
+
+        rc = grant->blob.data ? ngx_decode_base64(&grant->blob, &encoded)
+                              : NGX_DECLINED;
+    }
+
+    json_decref(json);
+
+    if (rc != NGX_OK || grant->blob.len == 0) {
+        return ngx_gcs_grant_failed(grant, NGX_DECLINED, "answered 200 "
+                                    "without a valid signature");
+    }
+
+    return NGX_OK;
 }

@@ -403,6 +403,17 @@ ngx_gcs_token_due(ngx_gcs_token_t *token)
 
 
 ngx_str_t *
+ngx_gcs_token_account(ngx_gcs_token_t *token)
+{
+    if (token->slot) {
+        ngx_gcs_token_zone_sync(token);
+    }
+
+    return &token->account;
+}
+
+
+ngx_str_t *
 ngx_gcs_token_error(ngx_gcs_token_t *token, ngx_str_t *word)
 {
     if (token->slot) {

@@ -147,6 +147,13 @@ void ngx_gcs_token_cancel(ngx_gcs_token_waiter_t *waiter);
  */
 ngx_int_t ngx_gcs_token_reject(ngx_gcs_token_t *token, ngx_uint_t generation);
 
+/*
+ * The account whose token it is, as the metadata server names it; empty if it
+ * is not known, or not asked for.  It stays as it is until control returns to
+ * the event loop.
+ */
+ngx_str_t *ngx_gcs_token_account(ngx_gcs_token_t *token);
+
 /* fills state; needs no lock held by the caller */
 void ngx_gcs_token_state(ngx_gcs_token_t *token,
     ngx_gcs_token_state_t *state);

@@ -35,6 +35,10 @@ char *ngx_http_gcs_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child);
 char *ngx_http_gcs_conf_error(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf,
     const char *fmt, ...);
 
+/* the same at level warn, and nothing fails */
+void ngx_http_gcs_conf_warn(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf,
+    const char *fmt, ...);
+
 
 /* ngx_http_gcs_directives.c */
 
@@ -259,7 +263,31 @@ ngx_http_gcs_ctx_t *ngx_http_gcs_make_ctx(ngx_http_request_t *r);
  * 504 for NGX_AGAIN (waited too long), else 502.
  */
 ngx_int_t ngx_http_gcs_token_failed(ngx_http_request_t *r,
-    ngx_http_gcs_ctx_t *ctx, ngx_int_t rc);
+    ngx_http_gcs_ctx_t *ctx, ngx_gcs_token_t *token, ngx_int_t rc);
+
+/*
+ * Waits for the token as "gcs_token_timeout" says, then calls resume.
+ * NGX_AGAIN; or an HTTP status, there is no time to wait.
+ */
+ngx_int_t ngx_http_gcs_wait_token(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx, ngx_gcs_token_t *token,
+    ngx_http_gcs_resume_pt resume);
+
+/*
+ * Prepares the request for a wait that ends with ngx_http_gcs_wake(), unless
+ * the client goes away.  NGX_OK or an HTTP status.
+ */
+ngx_int_t ngx_http_gcs_suspend(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx, ngx_http_gcs_resume_pt resume);
+
+/*
+ * Goes on, from an event's handler, with rc as for ngx_http_gcs_resume_pt;
+ * the request may be gone afterwards.
+ */
+void ngx_http_gcs_wake(ngx_http_gcs_ctx_t *ctx, ngx_int_t rc);
+
+/* goes on with a request whose content handler is ours */
+void ngx_http_gcs_content_resume(ngx_http_request_t *r, ngx_int_t rc);
 
 
 /* ngx_http_gcs_address.c */
@@ -374,9 +402,6 @@ ngx_str_t ngx_http_gcs_slice_range(ngx_http_request_t *r);
  */
 ngx_int_t ngx_http_gcs_presigning(ngx_http_request_t *r);
 
-/* whether the identity can sign URLs */
-ngx_uint_t ngx_http_gcs_signs(ngx_http_gcs_identity_t *identity);
-
 /* the bit in "gcs_methods" that a signed method needs */
 ngx_uint_t ngx_http_gcs_presign_bit(ngx_str_t *method);
 
@@ -387,13 +412,34 @@ ngx_uint_t ngx_http_gcs_presign_allowed(ngx_http_request_t *r);
 ngx_int_t ngx_http_gcs_presign(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
 
+/* the method that is signed */
+ngx_str_t *ngx_http_gcs_presign_what(ngx_http_request_t *r);
+
+/* the pairs NAME and VALUE of a directive, without those of an empty value */
+ngx_array_t *ngx_http_gcs_presign_pairs(ngx_http_request_t *r,
+    ngx_array_t *list);
+
+
+/* ngx_http_gcs_signature.c */
+
+/* who signs URLs for the identity */
+ngx_http_gcs_signs_e ngx_http_gcs_signs(ngx_http_gcs_identity_t *identity);
+
 /*
  * Makes ctx->signed_url, once for a request, which is valid until
- * ctx->signed_until.  NGX_OK; or an HTTP status, with ctx->error set and the
- * cause logged.
+ * ctx->signed_until.  NGX_OK; NGX_AGAIN, resume will be called when it is
+ * worth another try; or an HTTP status, with ctx->error set and the cause
+ * logged.  resume may be NULL: what takes a while is not waited for.
  */
 ngx_int_t ngx_http_gcs_sign_url(ngx_http_request_t *r,
-    ngx_http_gcs_ctx_t *ctx);
+    ngx_http_gcs_ctx_t *ctx, ngx_http_gcs_resume_pt resume);
+
+/*
+ * The same for a variable, in a phase handler: NGX_AGAIN, or NGX_DECLINED,
+ * there will be a URL or there is none.
+ */
+ngx_int_t ngx_http_gcs_signature_ready(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx, ngx_http_gcs_resume_pt resume);
 
 
 /* ngx_http_gcs_presign_conf.c */
@@ -411,6 +457,8 @@ char *ngx_http_gcs_presign_method(ngx_conf_t *cf, ngx_command_t *cmd,
 char *ngx_http_gcs_presign_pair(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_gcs_presign_host(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_gcs_presign_cache(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
 /* merges them, and checks that they go together */

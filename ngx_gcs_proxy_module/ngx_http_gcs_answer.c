@@ -311,7 +311,7 @@ ngx_http_gcs_unauthorized(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
         return ngx_http_gcs_hold(r, ctx);
     }
 
-    ctx->result = ngx_http_gcs_token_failed(r, ctx, rc);
+    ctx->result = ngx_http_gcs_token_failed(r, ctx, token, rc);
 
     return ngx_http_gcs_fail(r, ctx, ctx->result);
 }
@@ -395,7 +395,11 @@ ngx_http_gcs_token_wake(ngx_gcs_token_waiter_t *waiter, ngx_int_t rc)
 
     ngx_http_set_log_request(r->connection->log, r);
 
-    result = (rc == NGX_OK) ? 0 : ngx_http_gcs_token_failed(r, ctx, rc);
+    result = 0;
+
+    if (rc != NGX_OK) {
+        result = ngx_http_gcs_token_failed(r, ctx, waiter->token, rc);
+    }
 
     ngx_http_gcs_resume(ctx, result);
 }

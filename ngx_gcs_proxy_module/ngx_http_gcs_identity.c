@@ -7,6 +7,10 @@
 #include "ngx_http_gcs.h"
 
 
+static ngx_int_t ngx_http_gcs_identity_signer(ngx_conf_t *cf,
+    ngx_http_gcs_main_conf_t *gmcf, ngx_http_gcs_identity_t *identity);
+
+
 static ngx_str_t  ngx_http_gcs_anonymous = ngx_string("anonymous");
 static ngx_str_t  ngx_http_gcs_default = ngx_string("default");
 
@@ -199,13 +203,75 @@ ngx_http_gcs_identity_tokens(ngx_conf_t *cf, ngx_http_gcs_main_conf_t *gmcf)
 
         identity[i]->token = ngx_gcs_token_add(cf, &gmcf->tokens, source,
                                                &identity[i]->fetch);
-        if (identity[i]->token == NULL) {
+        if (identity[i]->token == NULL
+            || ngx_http_gcs_identity_signer(cf, gmcf, identity[i]) != NGX_OK)
+        {
             return NGX_ERROR;
         }
     }
 
     return ngx_gcs_token_store_zone(cf, &gmcf->tokens,
                                     &ngx_http_gcs_proxy_module);
+}
+
+
+/* what its URLs are signed with: by IAM, or by its key in a thread */
+
+static ngx_int_t
+ngx_http_gcs_identity_signer(ngx_conf_t *cf, ngx_http_gcs_main_conf_t *gmcf,
+    ngx_http_gcs_identity_t *identity)
+{
+    u_char            *p;
+    ngx_str_t          err;
+    ngx_gcs_signer_t  *signer;
+    ngx_gcs_source_t  *source;
+
+    if (!identity->presigns) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_gcs_signs(identity) != NGX_HTTP_GCS_SIGNS_IAM) {
+
+        if (gmcf->threads == NULL) {
+            gmcf->threads = ngx_gcs_signing_threads(cf);
+        }
+
+        return NGX_OK;
+    }
+
+    signer = ngx_pcalloc(cf->pool, sizeof(ngx_gcs_signer_t));
+    source = ngx_palloc(cf->pool, sizeof(ngx_gcs_source_t));
+    p = ngx_pnalloc(cf->pool, identity->name.len + sizeof(" (signing)") - 1);
+
+    if (signer == NULL || source == NULL || p == NULL) {
+        return NGX_ERROR;
+    }
+
+    /* the same credential, but for the last account of its chain */
+
+    *source = identity->source;
+
+    source->preset.signing = 1;
+    source->name.data = p;
+    source->name.len = ngx_sprintf(p, "%V (signing)", &identity->name) - p;
+
+    if (ngx_gcs_source_load(cf->pool, source, &err) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    signer->source = source;
+    signer->conf = &identity->fetch;
+    signer->name = &identity->name;
+
+    signer->token = ngx_gcs_token_add(cf, &gmcf->tokens, source,
+                                      &identity->fetch);
+    if (signer->token == NULL) {
+        return NGX_ERROR;
+    }
+
+    identity->signer = signer;
+
+    return NGX_OK;
 }
 
 

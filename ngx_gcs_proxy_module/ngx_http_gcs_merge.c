@@ -15,6 +15,8 @@ static char *ngx_http_gcs_merge_identity(ngx_conf_t *cf,
 static void ngx_http_gcs_merge_methods(ngx_http_gcs_loc_conf_t *conf);
 static char *ngx_http_gcs_merge_buckets(ngx_conf_t *cf,
     ngx_http_gcs_loc_conf_t *conf);
+static void ngx_http_gcs_merge_log(ngx_uint_t log_level, ngx_conf_t *cf,
+    ngx_http_gcs_loc_conf_t *conf, const char *fmt, va_list args);
 
 
 char *
@@ -299,15 +301,37 @@ char *
 ngx_http_gcs_conf_error(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf,
     const char *fmt, ...)
 {
-    va_list                   args;
+    va_list  args;
+
+    va_start(args, fmt);
+    ngx_http_gcs_merge_log(NGX_LOG_EMERG, cf, conf, fmt, args);
+    va_end(args);
+
+    return NGX_CONF_ERROR;
+}
+
+
+void
+ngx_http_gcs_conf_warn(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf,
+    const char *fmt, ...)
+{
+    va_list  args;
+
+    va_start(args, fmt);
+    ngx_http_gcs_merge_log(NGX_LOG_WARN, cf, conf, fmt, args);
+    va_end(args);
+}
+
+
+static void
+ngx_http_gcs_merge_log(ngx_uint_t log_level, ngx_conf_t *cf,
+    ngx_http_gcs_loc_conf_t *conf, const char *fmt, va_list args)
+{
     ngx_str_t                 text;
     ngx_http_gcs_loc_conf_t  *level;
     u_char                    buf[NGX_MAX_CONF_ERRSTR];
 
-    va_start(args, fmt);
     text.len = ngx_vslprintf(buf, buf + NGX_MAX_CONF_ERRSTR, fmt, args) - buf;
-    va_end(args);
-
     text.data = buf;
 
     /* what is inherited stands at an outer level, and is known by its line */
@@ -317,12 +341,10 @@ ngx_http_gcs_conf_error(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf,
     }
 
     if (level) {
-        ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "%V in %V:%ui",
+        ngx_log_error(log_level, cf->log, 0, "%V in %V:%ui",
                       &text, level->file, level->line);
 
     } else {
-        ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "%V", &text);
+        ngx_log_error(log_level, cf->log, 0, "%V", &text);
     }
-
-    return NGX_CONF_ERROR;
 }

@@ -174,6 +174,13 @@ static ngx_command_t  ngx_http_gcs_commands[] = {
       0,
       NULL },
 
+    { ngx_string("gcs_presign_cache"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_gcs_presign_cache,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("gcs_token_timeout"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_msec_slot,
@@ -363,6 +370,7 @@ ngx_http_gcs_create_loc_conf(ngx_conf_t *cf)
      *     conf->methods = 0;
      *     conf->mode = NULL;
      *     conf->presign_method = { 0, NULL };
+     *     conf->url_cache = NULL;
      *     conf->user_project = NULL;
      *     conf->user_project_source = { 0, NULL };
      *     conf->proxy = NULL;
@@ -387,6 +395,7 @@ ngx_http_gcs_create_loc_conf(ngx_conf_t *cf)
     conf->presign_headers = NGX_CONF_UNSET_PTR;
     conf->presign_host = NGX_CONF_UNSET_PTR;
     conf->presign_answer = NGX_CONF_UNSET_PTR;
+    conf->presign_cache = NGX_CONF_UNSET_PTR;
     conf->token_timeout = NGX_CONF_UNSET_MSEC;
     conf->nosniff = NGX_CONF_UNSET;
     conf->sandbox = NGX_CONF_UNSET;
@@ -458,6 +467,7 @@ ngx_http_gcs_exit_process(ngx_cycle_t *cycle)
                                                ngx_http_gcs_proxy_module);
 
     if (gmcf) {
+        ngx_gcs_signing_exit_process(cycle);
         ngx_gcs_token_exit_process(cycle, &gmcf->tokens);
     }
 

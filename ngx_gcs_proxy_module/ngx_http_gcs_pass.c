@@ -13,12 +13,9 @@ static ngx_uint_t ngx_http_gcs_method_allowed(ngx_http_request_t *r,
 static ngx_int_t ngx_http_gcs_not_allowed(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gcs_run(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
-static void ngx_http_gcs_content_wake(ngx_gcs_token_waiter_t *waiter,
+static void ngx_http_gcs_phase_resume(ngx_http_request_t *r, ngx_int_t rc);
+static void ngx_http_gcs_wait_handler(ngx_gcs_token_waiter_t *waiter,
     ngx_int_t rc);
-static void ngx_http_gcs_phase_wake(ngx_gcs_token_waiter_t *waiter,
-    ngx_int_t rc);
-static ngx_int_t ngx_http_gcs_wait(ngx_http_request_t *r,
-    ngx_http_gcs_ctx_t *ctx, ngx_gcs_token_handler_pt handler);
 static void ngx_http_gcs_wait_done(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gcs_check_headers(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
@@ -116,7 +113,7 @@ ngx_http_gcs_precontent_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ctx->waiter.waiting) {
+    if (ctx->waiter.waiting || ctx->signing.waiting) {
         return NGX_AGAIN;
     }
 
@@ -126,6 +123,17 @@ ngx_http_gcs_precontent_handler(ngx_http_request_t *r)
     }
 
     ctx->settled = 1;
+
+    if (glcf->signing) {
+        rc = ngx_http_gcs_signature_ready(r, ctx, ngx_http_gcs_phase_resume);
+
+        if (rc == NGX_AGAIN || glcf->mode) {
+
+            /* "gcs_mode presign": a token has no use here */
+
+            return rc;
+        }
+    }
 
     if (ctx->identity == NULL || ctx->identity->token == NULL) {
         return NGX_DECLINED;
@@ -138,10 +146,11 @@ ngx_http_gcs_precontent_handler(ngx_http_request_t *r)
     }
 
     if (rc == NGX_AGAIN) {
-        return ngx_http_gcs_wait(r, ctx, ngx_http_gcs_phase_wake);
+        return ngx_http_gcs_wait_token(r, ctx, ctx->identity->token,
+                                       ngx_http_gcs_phase_resume);
     }
 
-    return ngx_http_gcs_token_failed(r, ctx, rc);
+    return ngx_http_gcs_token_failed(r, ctx, ctx->identity->token, rc);
 }
 
 
@@ -215,6 +224,7 @@ ngx_http_gcs_cleanup(void *data)
     ngx_http_gcs_ctx_t *ctx = data;
 
     ngx_gcs_token_cancel(&ctx->waiter);
+    ngx_gcs_signing_cancel(&ctx->signing);
     ngx_http_gcs_upstream_stop(ctx);
 }
 
@@ -290,7 +300,8 @@ ngx_http_gcs_run(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
                                &ctx->generation);
 
         if (rc == NGX_AGAIN) {
-            rc = ngx_http_gcs_wait(r, ctx, ngx_http_gcs_content_wake);
+            rc = ngx_http_gcs_wait_token(r, ctx, ctx->identity->token,
+                                         ngx_http_gcs_content_resume);
 
             if (rc != NGX_AGAIN) {
                 return rc;
@@ -301,7 +312,8 @@ ngx_http_gcs_run(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
         }
 
         if (rc != NGX_OK) {
-            return ngx_http_gcs_token_failed(r, ctx, rc);
+            return ngx_http_gcs_token_failed(r, ctx, ctx->identity->token,
+                                             rc);
         }
     }
 
@@ -311,73 +323,86 @@ ngx_http_gcs_run(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 }
 
 
-static void
-ngx_http_gcs_content_wake(ngx_gcs_token_waiter_t *waiter, ngx_int_t rc)
+void
+ngx_http_gcs_content_resume(ngx_http_request_t *r, ngx_int_t rc)
 {
-    ngx_connection_t    *c;
-    ngx_http_request_t  *r;
     ngx_http_gcs_ctx_t  *ctx;
 
-    ctx = waiter->data;
-    r = ctx->request;
-    c = r->connection;
+    if (rc == NGX_OK) {
+        ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
 
-    ngx_http_set_log_request(c->log, r);
-
-    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0, "http gcs wake: %i", rc);
-
-    ngx_http_gcs_wait_done(r);
-
-    rc = (rc == NGX_OK) ? ngx_http_gcs_run(r, ctx)
-                        : ngx_http_gcs_token_failed(r, ctx, rc);
+        rc = ctx->presigned ? ngx_http_gcs_presign(r, ctx)
+                            : ngx_http_gcs_run(r, ctx);
+    }
 
     ngx_http_finalize_request(r, rc);
-
-    ngx_http_run_posted_requests(c);
 }
 
 
 static void
-ngx_http_gcs_phase_wake(ngx_gcs_token_waiter_t *waiter, ngx_int_t rc)
+ngx_http_gcs_phase_resume(ngx_http_request_t *r, ngx_int_t rc)
 {
-    ngx_connection_t    *c;
-    ngx_http_request_t  *r;
-    ngx_http_gcs_ctx_t  *ctx;
-
-    ctx = waiter->data;
-    r = ctx->request;
-    c = r->connection;
-
-    ngx_http_set_log_request(c->log, r);
-
-    ngx_http_gcs_wait_done(r);
-
     if (rc == NGX_OK) {
         r->write_event_handler = ngx_http_core_run_phases;
         ngx_http_core_run_phases(r);
 
     } else {
-        ngx_http_finalize_request(r, ngx_http_gcs_token_failed(r, ctx, rc));
+        ngx_http_finalize_request(r, rc);
     }
-
-    ngx_http_run_posted_requests(c);
 }
 
 
-/* NGX_AGAIN, and handler will be called; or an HTTP status */
-
-static ngx_int_t
-ngx_http_gcs_wait(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
-    ngx_gcs_token_handler_pt handler)
+ngx_int_t
+ngx_http_gcs_wait_token(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
+    ngx_gcs_token_t *token, ngx_http_gcs_resume_pt resume)
 {
+    ngx_int_t                 rc;
     ngx_http_gcs_loc_conf_t  *glcf;
 
     glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
 
     if (glcf->token_timeout == 0) {
-        return ngx_http_gcs_token_failed(r, ctx, NGX_AGAIN);
+        return ngx_http_gcs_token_failed(r, ctx, token, NGX_AGAIN);
     }
 
+    rc = ngx_http_gcs_suspend(r, ctx, resume);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    ctx->waiter.handler = ngx_http_gcs_wait_handler;
+    ctx->waiter.data = ctx;
+    ctx->waiter.log = r->connection->log;
+
+    ngx_gcs_token_wait(token, &ctx->waiter, glcf->token_timeout);
+
+    return NGX_AGAIN;
+}
+
+
+static void
+ngx_http_gcs_wait_handler(ngx_gcs_token_waiter_t *waiter, ngx_int_t rc)
+{
+    ngx_http_request_t  *r;
+    ngx_http_gcs_ctx_t  *ctx;
+
+    ctx = waiter->data;
+    r = ctx->request;
+
+    ngx_http_set_log_request(r->connection->log, r);
+
+    if (rc != NGX_OK) {
+        rc = ngx_http_gcs_token_failed(r, ctx, waiter->token, rc);
+    }
+
+    ngx_http_gcs_wake(ctx, rc);
+}
+
+
+ngx_int_t
+ngx_http_gcs_suspend(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
+    ngx_http_gcs_resume_pt resume)
+{
     if (r == r->main) {
 
         /* sees a client that goes away meanwhile, or has gone already */
@@ -397,14 +422,30 @@ ngx_http_gcs_wait(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
     r->write_event_handler = ngx_http_request_empty_handler;
     r->connection->log->action = "waiting for a gcs token";
 
-    ctx->waiter.handler = handler;
-    ctx->waiter.data = ctx;
-    ctx->waiter.log = r->connection->log;
+    ctx->resume = resume;
 
-    ngx_gcs_token_wait(ctx->identity->token, &ctx->waiter,
-                       glcf->token_timeout);
+    return NGX_OK;
+}
 
-    return NGX_AGAIN;
+
+void
+ngx_http_gcs_wake(ngx_http_gcs_ctx_t *ctx, ngx_int_t rc)
+{
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+    c = r->connection;
+
+    ngx_http_set_log_request(c->log, r);
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0, "http gcs wake: %i", rc);
+
+    ngx_http_gcs_wait_done(r);
+
+    ctx->resume(r, rc);
+
+    ngx_http_run_posted_requests(c);
 }
 
 
@@ -424,7 +465,7 @@ ngx_http_gcs_wait_done(ngx_http_request_t *r)
 
 ngx_int_t
 ngx_http_gcs_token_failed(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
-    ngx_int_t rc)
+    ngx_gcs_token_t *token, ngx_int_t rc)
 {
     ngx_str_t                 word, *reason;
     ngx_http_gcs_loc_conf_t  *glcf;
@@ -441,7 +482,7 @@ ngx_http_gcs_token_failed(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
         return NGX_HTTP_GATEWAY_TIME_OUT;
     }
 
-    reason = ngx_gcs_token_error(ctx->identity->token, &word);
+    reason = ngx_gcs_token_error(token, &word);
 
     /* the worker's copy of the word changes with the next failure */
 

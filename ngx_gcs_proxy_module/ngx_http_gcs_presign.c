@@ -16,12 +16,6 @@
  */
 
 
-static ngx_int_t ngx_http_gcs_presign_make(ngx_http_request_t *r,
-    ngx_http_gcs_ctx_t *ctx, ngx_gcs_sign_url_t *url);
-static ngx_int_t ngx_http_gcs_presign_address(ngx_http_request_t *r,
-    ngx_http_gcs_ctx_t *ctx, ngx_gcs_sign_url_t *url);
-static ngx_array_t *ngx_http_gcs_presign_pairs(ngx_http_request_t *r,
-    ngx_array_t *list);
 static ngx_int_t ngx_http_gcs_presign_redirect(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx, ngx_str_t *method);
 static ngx_int_t ngx_http_gcs_presign_json(ngx_http_request_t *r,
@@ -30,21 +24,6 @@ static json_t *ngx_http_gcs_presign_object(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx, ngx_str_t *method);
 static ngx_int_t ngx_http_gcs_presign_cache_control(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx, ngx_str_t *method);
-static ngx_str_t *ngx_http_gcs_presign_what(ngx_http_request_t *r);
-
-
-ngx_uint_t
-ngx_http_gcs_signs(ngx_http_gcs_identity_t *identity)
-{
-    ngx_gcs_credentials_t  *cred;
-
-    cred = identity->source.cred;
-
-    return cred
-           && (cred->type == NGX_GCS_HMAC_KEY
-               || (cred->type == NGX_GCS_SERVICE_ACCOUNT
-                   && cred->impersonations.nelts == 0));
-}
 
 
 /* the start of a resumable upload, a POST, is a write like PUT */
@@ -120,9 +99,7 @@ ngx_http_gcs_presign_allowed(ngx_http_request_t *r)
 }
 
 
-/* the method that is signed */
-
-static ngx_str_t *
+ngx_str_t *
 ngx_http_gcs_presign_what(ngx_http_request_t *r)
 {
     ngx_http_gcs_loc_conf_t  *glcf;
@@ -147,7 +124,13 @@ ngx_http_gcs_presign(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 
     ctx->presigned = 1;
 
-    rc = ngx_http_gcs_sign_url(r, ctx);
+    rc = ngx_http_gcs_sign_url(r, ctx, ngx_http_gcs_content_resume);
+
+    if (rc == NGX_AGAIN) {
+        r->main->count++;
+        return NGX_DONE;
+    }
+
     if (rc != NGX_OK) {
         return rc;
     }
@@ -166,173 +149,7 @@ ngx_http_gcs_presign(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 }
 
 
-ngx_int_t
-ngx_http_gcs_sign_url(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
-{
-    ngx_int_t               rc;
-    ngx_gcs_sign_url_t      url;
-    ngx_gcs_credentials_t  *cred;
-
-    if (ctx->signed_url.len) {
-        return NGX_OK;
-    }
-
-    if (!ngx_http_gcs_signs(ctx->identity)) {
-        ngx_str_set(&ctx->error, "cannot_sign");
-
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "gcs credentials \"%V\" cannot sign URLs",
-                      &ctx->identity->name);
-
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    if (ngx_http_gcs_presign_make(r, ctx, &url) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    cred = ctx->identity->source.cred;
-
-    if (cred->type == NGX_GCS_HMAC_KEY) {
-        ngx_http_gcs_hmac_renew(ctx->identity);
-
-        url.account = cred->access_id;
-        url.hmac = 1;
-
-        rc = ngx_gcs_sign_url_hmac(r->pool, &cred->secret,
-                                   &ctx->identity->key, &url,
-                                   &ctx->signed_url);
-
-    } else {
-        url.account = cred->client_email;
-
-        rc = ngx_gcs_sign_url_rsa(r->pool, cred->key, &url, &ctx->signed_url);
-    }
-
-    if (rc == NGX_OK) {
-        ctx->signed_until = url.now + url.expires;
-        return NGX_OK;
-    }
-
-    ngx_str_null(&ctx->signed_url);
-    ngx_str_set(&ctx->error, "cannot_sign");
-
-    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                  "the URL could not be signed by gcs credentials \"%V\"%s",
-                  &ctx->identity->name, rc == NGX_DECLINED ?
-                  ": a header or query parameter has an invalid value" : "");
-
-    return NGX_HTTP_INTERNAL_SERVER_ERROR;
-}
-
-
-static ngx_int_t
-ngx_http_gcs_presign_make(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
-    ngx_gcs_sign_url_t *url)
-{
-    ngx_http_gcs_loc_conf_t  *glcf;
-
-    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
-
-    ngx_memzero(url, sizeof(ngx_gcs_sign_url_t));
-
-    url->method = *ngx_http_gcs_presign_what(r);
-    url->now = ngx_time();
-    url->expires = glcf->presign_ttl;
-
-    if (glcf->presign_window) {
-
-        /* everybody gets the same URL until the window is over */
-
-        url->now -= url->now % glcf->presign_window;
-    }
-
-    if (glcf->presign_query) {
-        url->params = ngx_http_gcs_presign_pairs(r, glcf->presign_query);
-        if (url->params == NULL) {
-            return NGX_ERROR;
-        }
-    }
-
-    if (glcf->presign_headers) {
-        url->headers = ngx_http_gcs_presign_pairs(r, glcf->presign_headers);
-        if (url->headers == NULL) {
-            return NGX_ERROR;
-        }
-    }
-
-    return ngx_http_gcs_presign_address(r, ctx, url);
-}
-
-
-static ngx_int_t
-ngx_http_gcs_presign_address(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
-    ngx_gcs_sign_url_t *url)
-{
-    u_char                       *p;
-    size_t                        bucket;
-    ngx_http_gcs_address_t       *address;
-    ngx_http_gcs_loc_conf_t      *glcf;
-    ngx_http_gcs_presign_host_t  *host;
-
-    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
-
-    host = glcf->presign_host;
-    address = ngx_http_gcs_address(glcf);
-
-    url->path = ctx->uri;
-    url->host = address->host;
-
-    if (address->tls) {
-        ngx_str_set(&url->scheme, "https");
-
-    } else {
-        ngx_str_set(&url->scheme, "http");
-    }
-
-    if (host->style != NGX_HTTP_GCS_PATH_STYLE) {
-
-        /* without the bucket, which has no character that is escaped */
-
-        bucket = 1 + ctx->object.bucket.len;
-
-        url->path.data += bucket;
-        url->path.len -= bucket;
-    }
-
-    if (host->style == NGX_HTTP_GCS_VIRTUAL_STYLE) {
-
-        p = ngx_pnalloc(r->pool,
-                        ctx->object.bucket.len + 1 + address->host.len);
-        if (p == NULL) {
-            return NGX_ERROR;
-        }
-
-        url->host.data = p;
-        url->host.len = ngx_sprintf(p, "%V.%V", &ctx->object.bucket,
-                                    &address->host)
-                        - p;
-
-    } else if (host->style == NGX_HTTP_GCS_BOUND_STYLE) {
-        url->host = host->host;
-
-        if (host->tls) {
-            ngx_str_set(&url->scheme, "https");
-
-        } else {
-            ngx_str_set(&url->scheme, "http");
-        }
-    }
-
-    url->signed_host = url->host;
-
-    return NGX_OK;
-}
-
-
-/* those with an empty value are left out */
-
-static ngx_array_t *
+ngx_array_t *
 ngx_http_gcs_presign_pairs(ngx_http_request_t *r, ngx_array_t *list)
 {
     ngx_str_t               value;

@@ -11,11 +11,21 @@
 
 
 /* the longest life of a signed URL, seconds: seven days */
-#define NGX_HTTP_GCS_PRESIGN_MAX  604800
+#define NGX_HTTP_GCS_PRESIGN_MAX   604800
+
+/* of one that IAM has signed: a key stays valid so long after its last use */
+#define NGX_HTTP_GCS_PRESIGN_IAM   43200
+
+/* bytes of our own cache, some 2000 URLs */
+#define NGX_HTTP_GCS_PRESIGN_ZONE  (4 * 1024 * 1024)
 
 
+static ngx_uint_t ngx_http_gcs_presign_variable(ngx_conf_t *cf);
 static char *ngx_http_gcs_presign_check(ngx_conf_t *cf,
     ngx_http_gcs_loc_conf_t *conf);
+static char *ngx_http_gcs_presign_zone(ngx_conf_t *cf,
+    ngx_http_gcs_main_conf_t *gmcf, ngx_http_gcs_loc_conf_t *conf,
+    ngx_uint_t iam);
 
 
 char *
@@ -317,6 +327,78 @@ invalid:
 }
 
 
+/* "gcs_presign_cache zone=NAME[:SIZE] | off" */
+
+char *
+ngx_http_gcs_presign_cache(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_gcs_loc_conf_t *glcf = conf;
+
+    u_char     *p;
+    ssize_t     size;
+    ngx_str_t  *value, name, number;
+
+    if (glcf->presign_cache != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "off") == 0) {
+        glcf->presign_cache = NULL;
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_strncmp(value[1].data, "zone=", 5) != 0) {
+        goto invalid;
+    }
+
+    name.data = value[1].data + 5;
+    name.len = value[1].len - 5;
+    size = 0;
+
+    p = (u_char *) ngx_strchr(name.data, ':');
+
+    if (p) {
+        number.data = p + 1;
+        number.len = name.data + name.len - number.data;
+        name.len = p - name.data;
+
+        size = ngx_parse_size(&number);
+
+        if (size == NGX_ERROR) {
+            goto invalid;
+        }
+
+        if (size < (ssize_t) ngx_gcs_url_cache_min()) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "zone \"%V\" in \"%V\" directive is too "
+                               "small, it must have %uz bytes",
+                               &name, &cmd->name, ngx_gcs_url_cache_min());
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    if (name.len == 0) {
+        goto invalid;
+    }
+
+    glcf->presign_cache = ngx_gcs_url_cache_add(cf, &name, size,
+                                                &ngx_http_gcs_proxy_module);
+
+    return glcf->presign_cache ? NGX_CONF_OK : NGX_CONF_ERROR;
+
+invalid:
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "invalid value \"%V\" in \"%V\" directive; it must be "
+                       "\"zone=NAME:SIZE\", \"zone=NAME\" or \"off\"",
+                       &value[1], &cmd->name);
+
+    return NGX_CONF_ERROR;
+}
+
+
 char *
 ngx_http_gcs_presign_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *prev,
     ngx_http_gcs_loc_conf_t *conf)
@@ -329,7 +411,8 @@ ngx_http_gcs_presign_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *prev,
     }
 
     ngx_conf_merge_sec_value(conf->presign_ttl, prev->presign_ttl, 900);
-    ngx_conf_merge_sec_value(conf->presign_window, prev->presign_window, 0);
+    ngx_conf_merge_sec_value(conf->presign_window, prev->presign_window,
+                             NGX_CONF_UNSET);
     ngx_conf_merge_str_value(conf->presign_method, prev->presign_method, "");
     ngx_conf_merge_ptr_value(conf->presign_query, prev->presign_query, NULL);
     ngx_conf_merge_ptr_value(conf->presign_headers, prev->presign_headers,
@@ -337,6 +420,8 @@ ngx_http_gcs_presign_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *prev,
     ngx_conf_merge_ptr_value(conf->presign_host, prev->presign_host, &path);
     ngx_conf_merge_ptr_value(conf->presign_answer, prev->presign_answer,
                              &redirect);
+    ngx_conf_merge_ptr_value(conf->presign_cache, prev->presign_cache,
+                             NGX_CONF_UNSET_PTR);
 
     if (conf->presign_window >= conf->presign_ttl
         && (conf->passing || conf->object))
@@ -346,34 +431,140 @@ ngx_http_gcs_presign_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *prev,
                    "\"gcs_presign_ttl\"");
     }
 
-    return conf->passing ? ngx_http_gcs_presign_check(cf, conf) : NGX_CONF_OK;
-}
-
-
-static char *
-ngx_http_gcs_presign_check(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
-{
-    if (conf->mode == NULL || conf->mode->lengths
-        || ngx_strcmp(conf->mode->value.data, "presign") != 0)
+    if (conf->mode && conf->mode->lengths == NULL
+        && ngx_strcmp(conf->mode->value.data, "proxy") == 0)
     {
         return NGX_CONF_OK;
     }
 
-    if (conf->identity && !ngx_http_gcs_signs(conf->identity)) {
-        return ngx_http_gcs_conf_error(cf, conf,
-                   "gcs credentials \"%V\" cannot sign URLs: \"gcs_mode "
-                   "presign\" needs the key of a service account, or an HMAC "
-                   "key", &conf->identity->name);
+    conf->signing = conf->waiting && !conf->passing && conf->auth
+                    && ngx_http_gcs_presign_variable(cf);
+
+    if (!conf->signing && (!conf->passing || conf->mode == NULL)) {
+        return NGX_CONF_OK;
     }
 
-    if (conf->presign_method.len
-        && !(ngx_http_gcs_presign_bit(&conf->presign_method)
-             & conf->allowed))
-    {
-        return ngx_http_gcs_conf_error(cf, conf,
-                   "\"gcs_presign_method\" \"%V\" is not in \"gcs_methods\"; "
-                   "\"POST\" needs \"PUT\" there", &conf->presign_method);
+    return ngx_http_gcs_presign_check(cf, conf);
+}
+
+
+/* whether "$gcs_signed_url" is used somewhere */
+
+static ngx_uint_t
+ngx_http_gcs_presign_variable(ngx_conf_t *cf)
+{
+    ngx_uint_t                  i;
+    ngx_http_variable_t        *v;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    static ngx_str_t  name = ngx_string("gcs_signed_url");
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+    v = cmcf->variables.elts;
+
+    for (i = 0; i < cmcf->variables.nelts; i++) {
+        if (v[i].name.len == name.len
+            && ngx_strncmp(v[i].name.data, name.data, name.len) == 0)
+        {
+            return 1;
+        }
     }
+
+    return 0;
+}
+
+
+/* of a location where URLs may be signed */
+
+static char *
+ngx_http_gcs_presign_check(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
+{
+    ngx_uint_t                  i, iam;
+    ngx_http_gcs_main_conf_t   *gmcf;
+    ngx_http_gcs_identity_t   **identity;
+
+    gmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_gcs_proxy_module);
+
+    if (conf->passing && conf->mode->lengths == NULL) {
+
+        if (conf->identity
+            && ngx_http_gcs_signs(conf->identity) == NGX_HTTP_GCS_SIGNS_NOT)
+        {
+            return ngx_http_gcs_conf_error(cf, conf,
+                       "gcs credentials \"%V\" cannot sign URLs: \"gcs_mode "
+                       "presign\" needs a service account; name one by "
+                       "\"impersonate\"", &conf->identity->name);
+        }
+
+        if (conf->presign_method.len
+            && !(ngx_http_gcs_presign_bit(&conf->presign_method)
+                 & conf->allowed))
+        {
+            return ngx_http_gcs_conf_error(cf, conf,
+                       "\"gcs_presign_method\" \"%V\" is not in "
+                       "\"gcs_methods\"; \"POST\" needs \"PUT\" there",
+                       &conf->presign_method);
+        }
+    }
+
+    iam = 0;
+    identity = gmcf->identities.elts;
+
+    for (i = 0; i < gmcf->identities.nelts; i++) {
+
+        if (conf->identity && conf->identity != identity[i]) {
+            continue;
+        }
+
+        identity[i]->presigns = 1;
+
+        if (ngx_http_gcs_signs(identity[i]) == NGX_HTTP_GCS_SIGNS_IAM) {
+            iam = 1;
+        }
+    }
+
+    if (iam && conf->presign_ttl > NGX_HTTP_GCS_PRESIGN_IAM) {
+        ngx_http_gcs_conf_warn(cf, conf,
+            "\"gcs_presign_ttl\" is more than 12 hours, but a URL that IAM "
+            "has signed may be void after that: its keys change");
+    }
+
+    return ngx_http_gcs_presign_zone(cf, gmcf, conf, iam);
+}
+
+
+/* the cache, if the same URL may be asked for again */
+
+static char *
+ngx_http_gcs_presign_zone(ngx_conf_t *cf, ngx_http_gcs_main_conf_t *gmcf,
+    ngx_http_gcs_loc_conf_t *conf, ngx_uint_t iam)
+{
+    ngx_str_t  name;
+
+    if (!iam && (conf->presign_window == NGX_CONF_UNSET
+                 || conf->presign_window == 0))
+    {
+        return NGX_CONF_OK;
+    }
+
+    if (conf->presign_cache != NGX_CONF_UNSET_PTR) {
+        conf->url_cache = conf->presign_cache;
+        return NGX_CONF_OK;
+    }
+
+    if (gmcf->url_cache == NULL) {
+        ngx_str_set(&name, "gcs_presign");
+
+        gmcf->url_cache = ngx_gcs_url_cache_add(cf, &name,
+                                                NGX_HTTP_GCS_PRESIGN_ZONE,
+                                                &ngx_http_gcs_proxy_module);
+        if (gmcf->url_cache == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    conf->url_cache = gmcf->url_cache;
 
     return NGX_CONF_OK;
 }

@@ -18,6 +18,7 @@
 #include "ngx_gcs_fetch.h"
 #include "ngx_gcs_object.h"
 #include "ngx_gcs_sign.h"
+#include "ngx_gcs_signing.h"
 #include "ngx_gcs_token.h"
 
 
@@ -44,11 +45,13 @@ typedef struct {
     ngx_gcs_fetch_conf_t         fetch;
     ngx_str_t                    quota_project;
     ngx_gcs_token_t             *token;      /* NULL: needs none */
+    ngx_gcs_signer_t            *signer;     /* NULL: not by IAM */
     ngx_gcs_sign_key_t           key;        /* derived from an HMAC key, */
     ngx_uint_t                   key_version;  /* as of this version */
     unsigned                     searched:1; /* for default credentials */
     unsigned                     undeclared:1;  /* is "default" */
     unsigned                     writes:1;   /* in some location */
+    unsigned                     presigns:1; /* likewise */
 } ngx_http_gcs_identity_t;
 
 
@@ -112,12 +115,23 @@ typedef struct {
 } ngx_http_gcs_presign_answer_t;
 
 
+/* who signs URLs for an identity */
+
+typedef enum {
+    NGX_HTTP_GCS_SIGNS_NOT = 0,
+    NGX_HTTP_GCS_SIGNS_HERE,      /* its own key */
+    NGX_HTTP_GCS_SIGNS_IAM
+} ngx_http_gcs_signs_e;
+
+
 typedef struct {
     ngx_array_t                  identities; /* ngx_http_gcs_identity_t * */
     ngx_array_t                  endpoints;  /* ngx_http_gcs_endpoint_t * */
     ngx_array_t                  locations;  /* ngx_http_gcs_loc_conf_t * */
     ngx_gcs_token_store_t        tokens;
     ngx_gcs_aws_environment_t    aws;
+    ngx_gcs_url_cache_t         *url_cache;  /* our own, if there is need */
+    ngx_gcs_signing_pool_t      *threads;    /* that sign; or NULL */
 
     ngx_int_t                    slice_range;  /* variable's index */
     unsigned                     aws_known:1;  /* the environment was read */
@@ -197,12 +211,14 @@ struct ngx_http_gcs_loc_conf_s {
 
     ngx_http_complex_value_t    *mode;       /* NULL: "proxy" */
     time_t                       presign_ttl;
-    time_t                       presign_window;  /* 0: off */
+    time_t                       presign_window;  /* 0: off; or unset */
     ngx_str_t                    presign_method;  /* empty: the request's */
     ngx_array_t                 *presign_query;   /* ngx_http_gcs_header_t */
     ngx_array_t                 *presign_headers; /* likewise */
     ngx_http_gcs_presign_host_t     *presign_host;
     ngx_http_gcs_presign_answer_t   *presign_answer;
+    ngx_gcs_url_cache_t         *presign_cache;   /* as configured */
+    ngx_gcs_url_cache_t         *url_cache;       /* NULL: none */
 
     ngx_msec_t                   token_timeout;
     ngx_flag_t                   nosniff;
@@ -222,6 +238,7 @@ struct ngx_http_gcs_loc_conf_s {
     unsigned                     sliced:1;   /* "slice" is in effect */
     unsigned                     passing:1;  /* gcs_pass is in effect */
     unsigned                     waiting:1;  /* variables: wait for a token */
+    unsigned                     signing:1;  /* ... and for a signed URL */
 };
 
 
@@ -235,6 +252,10 @@ typedef enum {
 } ngx_http_gcs_step_e;
 
 
+/* goes on after a wait: rc is NGX_OK, or an HTTP status */
+typedef void (*ngx_http_gcs_resume_pt)(ngx_http_request_t *r, ngx_int_t rc);
+
+
 typedef struct {
     ngx_http_request_t          *request;
     ngx_http_gcs_identity_t     *identity;
@@ -244,7 +265,9 @@ typedef struct {
     ngx_str_t                    error;      /* "$gcs_error" */
     ngx_str_t                    details;    /* the same in words */
 
+    ngx_http_gcs_resume_pt       resume;     /* when the wait is over */
     ngx_gcs_token_waiter_t       waiter;
+    ngx_gcs_signing_waiter_t     signing;
     ngx_uint_t                   generation; /* of the token sent */
     ngx_str_t                    signature;  /* by an HMAC key, ... */
     time_t                       signed_at;
@@ -282,6 +305,8 @@ typedef struct {
     unsigned                     addressed:1;
     unsigned                     settled:1;  /* no rewrite can follow */
     unsigned                     quiet:1;    /* a variable asks */
+    unsigned                     optional:1; /* a signature for variables */
+    unsigned                     unsigned_url:1;  /* it has failed */
     unsigned                     passed:1;   /* the proxy has been run */
     unsigned                     presigned:1;
     unsigned                     pending:1;  /* sent without a token */

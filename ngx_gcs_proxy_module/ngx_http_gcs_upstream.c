@@ -196,7 +196,8 @@ ngx_http_gcs_get_peer(ngx_peer_connection_t *pc, void *data)
 
             /* not in the cache, and no token will come: GCS is not asked */
 
-            (void) ngx_http_gcs_token_failed(r, ctx, rc);
+            (void) ngx_http_gcs_token_failed(r, ctx, ctx->identity->token,
+                                             rc);
 
             pc->tries = 0;
             return NGX_DECLINED;

@@ -270,7 +270,7 @@ ngx_http_gcs_signed_url_variable(ngx_http_request_t *r,
     ctx = ngx_http_gcs_variable_ctx(r);
 
     if (ctx == NULL || !ctx->addressed || ctx->identity == NULL
-        || ngx_http_gcs_sign_url(r, ctx) != NGX_OK)
+        || ngx_http_gcs_sign_url(r, ctx, NULL) != NGX_OK)
     {
         v->not_found = 1;
         return NGX_OK;

@@ -34,6 +34,8 @@ PURE = [
     for name in ("escape", "object", "crypto", "credentials", "jwt",
                  "explain", "grant", "sign", "aws")
     for source in sorted(MODULE.glob(f"ngx_gcs_{name}*.c"))
+    if source.stem == f"ngx_gcs_{name}"
+    or source.stem.startswith(f"ngx_gcs_{name}_")
 ]
 SUPPORT = [UNIT / f"{name}.c" for name in ("shim", "support", "files", "walk")]
 
@@ -201,10 +203,17 @@ def test_the_flags_of_nginx_give_no_warning(toolbox: Toolbox, source: Path,
     toolbox.compile("gcc", NGINX_FLAGS, source, tmp_path)
 
 
+CONTEXTS = {"ngx_gcs_crypto": {"sha256", "sha256_ctx", "hmac_ctx"}}
+
+
 @pytest.mark.parametrize("source", PURE, ids=lambda source: source.stem)
 def test_a_pure_file_exports_only_names_of_its_own(
         toolbox: Toolbox, source: Path, tmp_path: Path) -> None:
-    """And keeps no mutable state: nothing of it may survive a reload."""
+    """And keeps no mutable state: nothing of it may survive a reload.
+
+    But for OpenSSL's contexts, which are costly to make and know nothing of a
+    configuration.
+    """
 
     target = toolbox.compile("gcc", NGINX_FLAGS, source, tmp_path)
     symbols = [line.split()[-2:] for line in run(["nm", target]).splitlines()]
@@ -214,7 +223,9 @@ def test_a_pure_file_exports_only_names_of_its_own(
 
     assert exported
     assert [name for name in exported if not name.startswith("ngx_gcs_")] == []
-    assert [name for kind, name in symbols if kind in "BbC"] == []
+    kept = {name.partition(".")[0] for kind, name in symbols
+            if kind in "BbC"}
+    assert kept == CONTEXTS.get(source.stem, set())
 
 
 @pytest.mark.parametrize("target", FUZZ_TARGETS)

@@ -63,7 +63,10 @@ def _rsa_valid(context: Context, email: str, text: str, given: str) -> bool:
     account = context.app.accounts.by_email.get(email)
     if account is None:
         return False
-    for key in account.keys.values():
+    keys = list(account.keys.values())
+    if account.signer is not None:         # signBlob, with Google's own key
+        keys.append(account.signer.key.public_key())
+    for key in keys:
         try:
             key.verify(bytes.fromhex(given), text.encode(), PKCS1v15(),
                        SHA256())

@@ -271,6 +271,49 @@ ngx_encode_base64(ngx_str_t *dst, ngx_str_t *src)
 }
 
 
+ngx_int_t
+ngx_decode_base64(ngx_str_t *dst, ngx_str_t *src)
+{
+    int      n;
+    size_t   pad;
+    u_char  *p, *text;
+
+    /* as nginx: the padding may be missing, or too long */
+
+    while (src->len && src->data[src->len - 1] == '=') {
+        src->len--;
+    }
+
+    if (src->len % 4 == 1) {
+        return NGX_ERROR;
+    }
+
+    pad = (4 - src->len % 4) % 4;
+
+    text = malloc(src->len + pad + 1);
+    p = malloc(ngx_base64_decoded_length(src->len) + 4);
+
+    if (text == NULL || p == NULL) {
+        abort();
+    }
+
+    memcpy(text, src->data, src->len);
+    memset(text + src->len, '=', pad);
+
+    n = EVP_DecodeBlock(p, text, (int) (src->len + pad));
+
+    if (n >= 0) {
+        dst->len = n - pad;
+        memcpy(dst->data, p, dst->len);
+    }
+
+    free(text);
+    free(p);
+
+    return n >= 0 ? NGX_OK : NGX_ERROR;
+}
+
+
 void
 ngx_encode_base64url(ngx_str_t *dst, ngx_str_t *src)
 {
