@@ -47,7 +47,10 @@ ngx_destroy_pool(ngx_pool_t *pool)
     for (l = pool->large; l; l = next) {
         next = l->next;
 
+        /* AddressSanitizer says that one of no bytes has one to be read */
+
         if (shim_secret
+            && malloc_usable_size(l->alloc) >= strlen(shim_secret)
             && memmem(l->alloc, malloc_usable_size(l->alloc), shim_secret,
                       strlen(shim_secret)))
         {
