@@ -48,6 +48,7 @@ environment:
     SANITIZE=1         builds with ASan and UBSan into build/sanitize
                        (so does the option --sanitize)
     GCS_FUZZ_SECONDS=N how long each fuzz target runs (default: 5)
+    GCS_BROWSER=0      test without a browser, and install none
     GCS_ROOTS=PATH     where matrix makes its roots (default: build/roots)
     GCS_MIRROR=URL     where it takes Debian from
 END
@@ -190,6 +191,10 @@ missing_to_test() {
 
     if ! find_venv_python; then
         echo python3 python3-venv
+    fi
+
+    if [ "${GCS_BROWSER:-}" != 0 ]; then
+        command -v chromium > /dev/null || echo chromium
     fi
 
     # the fuzz targets need clang and its fuzzer's runtime, which Debian

@@ -311,25 +311,42 @@ ngx_gcs_crypto_public_key(ngx_pool_t *pool, EVP_PKEY *key, ngx_str_t *der)
 }
 
 
+/* a key signs many texts, one after the other: it is prepared but once */
+
 ngx_int_t
 ngx_gcs_crypto_hmac(ngx_str_t *key, ngx_str_t *text, u_char *digest)
 {
     size_t               len;
+    ngx_uint_t           same;
+    static u_char        hmac_key[NGX_GCS_SHA256_LEN];
+    static ngx_uint_t    hmac_known;
     static EVP_MAC_CTX  *hmac_ctx;
+
+    same = (hmac_known
+            && key->len == NGX_GCS_SHA256_LEN
+            && CRYPTO_memcmp(key->data, hmac_key, NGX_GCS_SHA256_LEN) == 0);
 
     if (hmac_ctx == NULL) {
         hmac_ctx = ngx_gcs_crypto_hmac_ctx();
     }
 
-    /* a NULL would stand for the key of the last time */
+    hmac_known = 0;
+
+    /* NULL stands for the key of the last time */
 
     if (hmac_ctx
-        && EVP_MAC_init(hmac_ctx, key->len ? key->data : (u_char *) "",
-                        key->len, NULL)
+        && EVP_MAC_init(hmac_ctx, same ? NULL : key->len ? key->data
+                                                         : (u_char *) "",
+                        same ? 0 : key->len, NULL)
            == 1
         && EVP_MAC_update(hmac_ctx, text->data, text->len) == 1
         && EVP_MAC_final(hmac_ctx, digest, &len, NGX_GCS_SHA256_LEN) == 1)
     {
+        if (key->len == NGX_GCS_SHA256_LEN) {
+            ngx_memcpy(hmac_key, key->data, NGX_GCS_SHA256_LEN);
+            hmac_known = 1;
+        }
+
         return NGX_OK;
     }
 

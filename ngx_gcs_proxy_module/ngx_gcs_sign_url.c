@@ -324,12 +324,12 @@ ngx_gcs_sign_url_query(ngx_pool_t *pool, ngx_gcs_sign_url_t *url,
     len = 0;
 
     for (i = 0; i < params.nelts; i++) {
-        len += ngx_gcs_escape_query_len(param[i].key.data, param[i].key.len)
-               + ngx_gcs_escape_query_len(param[i].value.data,
-                                          param[i].value.len);
+        len += param[i].key.len + param[i].value.len;
     }
 
-    p = ngx_pnalloc(pool, len);
+    /* as if all were escaped: to find out takes as long as to do it */
+
+    p = ngx_pnalloc(pool, len * (sizeof("%XX") - 1));
     if (p == NULL) {
         return NGX_ERROR;
     }

@@ -14,11 +14,12 @@ from typing import Iterable, Sequence
 
 from harness.nginx import version
 
-from . import load, memory, startup
+from . import load, memory, sign, startup
+from .pace import Latency
 from .servers import Bench
 
 SCHEMES = ("http", "tls")
-PARTS = ("load", "memory", "startup")
+PARTS = ("load", "memory", "startup", "sign")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -97,6 +98,76 @@ def run_startup(bench: Bench, options: argparse.Namespace) -> None:
            "memory of master and worker", "more memory per location"], rows())
 
 
+FIRST = sign.SETTINGS[0].name
+
+# what is signed, what it is compared with, and the ratio that is asked for
+SIGNED = [
+    *((f"RSA, {setting.name}, each URL new, against `openssl speed`",
+       f"rsa, {setting.name}", "openssl", "0.90")
+      for setting in sign.SETTINGS),
+    ("RSA, one URL for five minutes, against `return 302`",
+     "window", "302", "0.80"),
+    ("HMAC, each URL new, against `return 302`",
+     "hmac", "302, unique", "0.60"),
+    *((f"RSA, each URL new, against {client}", f"rsa, {FIRST}", name, "—")
+      for client, name in (
+          ("google-cloud-storage (Python)", "python"),
+          ("cloud.google.com/go/storage", "go"),
+          ("the same with a key parsed once", "go, key parsed"))),
+]
+
+
+def run_sign(bench: Bench, options: argparse.Namespace) -> None:
+    signing = sign.Signing(bench, go=not options.quick)
+    rounds: list[dict[str, sign.Measured]] = []
+    waits: dict[str, list[dict[str, Latency]]] = {
+        setting.name: [] for setting in sign.SETTINGS}
+
+    for turn in range(options.rounds):
+        done = {name: signing.measures[name](options.seconds)
+                for name in rotated(list(signing.measures), turn)}
+        rounds.append(done)
+        for setting in sign.SETTINGS:
+            waits[setting.name].append(signing.latency(
+                setting, done[f"rsa, {setting.name}"].rate, options.seconds,
+                signing_first=turn % 2 == 1))
+    threads = {setting.name: signing.threads(setting)
+               for setting in sign.SETTINGS}
+    signing.stop()
+
+    def rows() -> Iterable[Sequence[str]]:
+        for text, name, control, target in SIGNED:
+            if control in signing.missing:
+                yield [text, "not measured", "not measured", target]
+                continue
+            yield [text, *(ratio((getattr(d[name], what),
+                                  getattr(d[control], what)) for d in rounds)
+                           for what in ("rate", "cpu")), target]
+
+    table(["signed URLs", "URLs/s", "URLs per CPU second", "at least"], rows())
+    for name, why in signing.missing.items():
+        print(f"not measured: {name}: {why}")
+
+    table(["a proxied object of 1 KiB while the worker signs, to when it is "
+           "quiet", "p50", "p99", "p99, at most"],
+          ([name, *(ratio((getattr(d["signing"], what),
+                           getattr(d["quiet"], what)) for d in done)
+                    for what in ("p50", "p99")), "3.00"]
+           for name, done in waits.items()))
+
+    print("\nURLs per CPU second: " + ", ".join(
+        f"{name} {statistics.median(d[name].cpu for d in rounds):.0f}"
+        for name in signing.measures))
+    for name, done in waits.items():
+        p99 = {when: statistics.median(d[when].p99 for d in done) * 1e3
+               for when in ("quiet", "signing")}
+        kept = min(d["signing"].kept for d in done)
+        print(f"{name}: p99 quiet {p99['quiet']:.2f} ms, "
+              f"signing {p99['signing']:.2f} ms; "
+              f"{threads[name]} threads beside the worker's; "
+              f"{kept:.0%} of half the capacity at least")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="./build.sh bench",
@@ -136,7 +207,7 @@ def main() -> None:
         os.chmod(folder, 0o755)
         with Bench(Path(folder), Path(os.environ["GCS_MODULE"])) as bench:
             for part, run in (("load", run_load), ("memory", run_memory),
-                              ("startup", run_startup)):
+                              ("startup", run_startup), ("sign", run_sign)):
                 if part in (options.parts or PARTS):
                     run(bench, options)
 

@@ -10,26 +10,27 @@ from pathlib import Path
 
 from .servers import SIZES, Bench, Target
 
-# a range of 64 KiB somewhere in the first GiB, if asked for; the result as
-# JSON, which wrk itself does not print
-SCRIPT = """
+# a range of 64 KiB somewhere in the first GiB
+RANGES = """
 local size, total = tonumber(os.getenv("RANGE")), %d
-if size then
-    request = function()
-        local first = math.random(0, total / size - 1) * size
-        return wrk.format(nil, nil, {
-            ["Range"] = string.format("bytes=%%d-%%d", first, first + size - 1)
-        })
-    end
+request = function()
+    local first = math.random(0, total / size - 1) * size
+    return wrk.format(nil, nil, {
+        ["Range"] = string.format("bytes=%%d-%%d", first, first + size - 1)
+    })
 end
+""" % SIZES["1g"]
+
+# the result as JSON, which wrk itself does not print
+DONE = """
 done = function(summary)
     local e = summary.errors
     io.write(string.format(
-        'RESULT {"requests": %%d, "bytes": %%d, "us": %%d, "errors": %%d}\\n',
+        'RESULT {"requests": %d, "bytes": %d, "us": %d, "errors": %d}\\n',
         summary.requests, summary.bytes, summary.duration,
         e.connect + e.read + e.write + e.status + e.timeout))
 end
-""" % SIZES["1g"]
+"""
 
 
 @dataclass
@@ -60,8 +61,10 @@ class Measured:
 def cpu_time(pid: int) -> float:
     """Seconds that a process has run, with the finest clock there is."""
     try:
-        nanoseconds = int(Path(f"/proc/{pid}/schedstat").read_text()
-                          .split()[0])
+        # each thread has its own: with a thread pool there are some
+        nanoseconds = sum(
+            int(path.read_text().split()[0])
+            for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
         if nanoseconds:
             return nanoseconds / 1e9
     except FileNotFoundError:
@@ -70,21 +73,23 @@ def cpu_time(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(bench: Bench, target: Target, scheme: str, case: Case,
-            seconds: int) -> Measured:
-    """One burst of load on one proxy."""
-    script = bench.dir / "wrk.lua"
-    script.write_text(SCRIPT)
-    environment = dict(os.environ)
-    environment.pop("RANGE", None)
-    if case.ranged:
-        environment["RANGE"] = str(case.size)
+def burst(bench: Bench, target: Target, path: str, connections: int,
+          seconds: int, script: str, **variables: int) \
+        -> tuple[dict[str, int], float]:
+    """One run of wrk: its result, and the seconds that the worker has run.
+
+    The script reads the variables from its environment.
+    """
+    file = bench.dir / "wrk.lua"
+    file.write_text(script + DONE)
+    environment = {**os.environ, **{name: str(value) for name, value
+                                    in variables.items()}}
 
     worker = target.server.worker
     before = cpu_time(worker)
     done = subprocess.run(
-        ["wrk", "-t1", f"-c{case.connections}", f"-d{seconds}s",
-         "-s", str(script), target.url(f"/{scheme}{case.path}")],
+        ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s",
+         "-s", str(file), target.url(path)],
         env=environment, capture_output=True, text=True)
     cpu = cpu_time(worker) - before
 
@@ -93,8 +98,17 @@ def measure(bench: Bench, target: Target, scheme: str, case: Case,
         raise SystemExit(f"wrk failed:\n{done.stdout}{done.stderr}")
     result = json.loads(line)
     if result["errors"] or not result["requests"]:
-        raise SystemExit(f"{target.url(case.path)}: {result}\n"
+        raise SystemExit(f"{target.url(path)}: {result}\n"
                          + target.server.words())
+    return result, cpu
+
+
+def measure(bench: Bench, target: Target, scheme: str, case: Case,
+            seconds: int) -> Measured:
+    """One burst of load on one proxy."""
+    result, cpu = burst(bench, target, f"/{scheme}{case.path}",
+                        case.connections, seconds,
+                        RANGES if case.ranged else "", RANGE=case.size)
 
     # of large ones many are under way at the end: parts of them count
     count = result["requests"] if case.size < 1 << 20 \

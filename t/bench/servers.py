@@ -205,12 +205,13 @@ class Bench:
         return path
 
     def make(self, name: str, http: str, cores: set[int],
-             module: bool = False, **names: object) -> Server:
+             module: bool = False, main: str = "",
+             **names: object) -> Server:
         mask = "".join("1" if core in cores else "0"
                        for core in range(max(cores), -1, -1))
         return Server(self.dir / name, http, log_level="error",
                       main=f"worker_rlimit_nofile 16384;\n"
-                           f"worker_cpu_affinity {mask};",
+                           f"worker_cpu_affinity {mask};\n{main}",
                       modules=[self.module] if module else [],
                       **{**self.names, **names})
 
@@ -236,11 +237,11 @@ class Bench:
                    "tuned": Target(stock, stock.ports["PORT_TUNED"])}
         for target in targets.values():
             for path in ("/http/1k", "/tls/1k"):
-                self._ready(target, path)
+                self.ready(target, path)
         return targets
 
     @staticmethod
-    def _ready(target: Target, path: str) -> None:
+    def ready(target: Target, path: str) -> None:
         end = time.monotonic() + 20
         while True:
             answer = target.server.get(path, port=target.port)

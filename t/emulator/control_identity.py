@@ -183,7 +183,7 @@ class IdentityControl:
         found += [key.secret for key in app.hmac_keys.values()]
         found += [token.value for token in app.accounts.tokens.values()]
         for record in app.records:         # subject tokens, assertions
-            if record.get("signature"):    # of an HMAC key
+            if record.get("signature"):    # of an HMAC key, or of a URL
                 found.append(record["signature"])
             form = record.get("form", {})
             found += [form[name] for name in (

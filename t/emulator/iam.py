@@ -83,7 +83,7 @@ class IamCredentials(Service):
         account = self._target(context, token, name, permission,
                                body.get("delegates", []))
         if method == "signBlob":
-            return await self._sign(account, body["payload"])
+            return await self._sign(context, account, body["payload"])
         return self._generate(context, account, body)
 
     @staticmethod
@@ -223,7 +223,8 @@ class IamCredentials(Service):
         return api_answer(200, members)
 
     @staticmethod
-    async def _sign(account: Account, payload: str) -> Response:
+    async def _sign(context: Context, account: Account,
+                    payload: str) -> Response:
         if not _BASE64.match(payload):
             raise invalid_payload("Invalid value at 'payload' (TYPE_BYTES), "
                                   "Base64 decoding failed")
@@ -232,6 +233,7 @@ class IamCredentials(Service):
             made = await asyncio.to_thread(Signer)
             account.signer = account.signer or made
         signature = account.signer.sign(base64.b64decode(payload))
+        context.record["signature"] = signature.hex()     # as URLs have it
         return api_answer(200, {
             "keyId": account.signer.id,
             "signedBlob": base64.b64encode(signature).decode()})

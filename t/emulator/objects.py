@@ -13,7 +13,7 @@ import hashlib
 import random
 import time
 from dataclasses import dataclass, field
-from typing import Iterator
+from typing import Any, Iterator
 
 try:
     from google_crc32c import value as _fast_crc32c
@@ -190,6 +190,7 @@ class Bucket:
     created: float = field(default_factory=time.time)
     objects: dict[bytes, Object] = field(default_factory=dict)
     noncurrent: dict[bytes, list[Object]] = field(default_factory=dict)
+    uploads: dict[str, Any] = field(default_factory=dict)  # resumable.Session
     _names: list[bytes] | None = None
 
     def find(self, name: bytes, generation: int | None = None) \

@@ -111,7 +111,7 @@ def authenticate(context: Context) -> str | None:
         found["X-Goog-Algorithm"], stamp,
         f"{date}/{location}/storage/goog4_request",
         hashlib.sha256(canonical.encode("latin-1")).hexdigest()])
-    given = found["X-Goog-Signature"]
+    given = record["signature"] = found["X-Goog-Signature"]
 
     if found["X-Goog-Algorithm"] == "GOOG4-HMAC-SHA256":
         key = context.app.hmac_keys.get(signer)

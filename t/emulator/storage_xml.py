@@ -7,7 +7,7 @@ import time
 from urllib.parse import quote, unquote_to_bytes
 from xml.sax.saxutils import escape
 
-from . import cors, signed_urls, storage_access as access
+from . import cors, resumable, signed_urls, storage_access as access
 from .errors import StorageError, common_headers, front_end, invalid
 from .objects import Bucket, Object, list_objects
 from .service import Context, Service
@@ -62,9 +62,10 @@ class StorageXml(Service):
         bucket_name, name = self.address(context)
         context.record["api"] = "xml"
         bucket = context.app.store.buckets.get(bucket_name)
+        session = resumable.find(context.request, bucket)
 
         if context.request.method == "OPTIONS":
-            return cors.preflight(context.request, bucket)
+            return cors.preflight(context.request, bucket, session)
 
         try:
             response = self._answer(context, bucket_name, name)
@@ -72,12 +73,17 @@ class StorageXml(Service):
             response = error.xml()
 
         if bucket is not None:
-            cors.decorate(context.request, bucket, response)
+            cors.decorate(context.request, bucket, response, session)
         return response
 
     def _answer(self, context: Context, bucket_name: str,
                 name: bytes | None) -> Response:
         request = context.request
+        if name is not None and request.method == "PUT" \
+                and request.parameter(resumable.PARAMETER) is not None:
+            bucket = access.find_bucket(context, bucket_name)
+            return resumable.proceed(context, bucket, name)
+
         caller = access.identify(context)
 
         if not bucket_name:
@@ -110,6 +116,9 @@ class StorageXml(Service):
             return self._read(context, caller, bucket, name)
         if request.method == "PUT":
             return self._put(context, caller, bucket, name)
+        if request.method == "POST" \
+                and request.get("x-goog-resumable") == "start":
+            return resumable.start(context, caller, bucket, name)
         if request.method == "DELETE":
             remove(context, caller, bucket, name, self._generation(context))
             return Response(204, common_headers())
