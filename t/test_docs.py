@@ -144,7 +144,8 @@ def messages() -> dict[str, bool]:
     """The formats of all log lines but debug; True: at run time."""
     found, names = {}, macros()
     for match in re.finditer(
-            r"\b(ngx_log_error|ngx_conf_log_error|ngx_http_gcs_conf_error)"
+            r"\b(ngx_log_error|ngx_conf_log_error|ngx_http_gcs_conf_error"
+            r"|ngx_http_gcs_conf_warn)"
             r"\((.*?)\);", sources(), re.DOTALL):
         call, arguments = match.groups()
         literal = _LITERALS.search(arguments)
