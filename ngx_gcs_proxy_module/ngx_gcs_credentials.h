@@ -14,6 +14,7 @@
 #include <openssl/evp.h>
 
 #include "ngx_gcs_aws.h"
+#include "ngx_gcs_crypto.h"
 
 
 #define NGX_GCS_SCOPE_READ                                                    \
@@ -115,7 +116,7 @@ typedef struct {
 
     ngx_str_t                    client_email;
     ngx_str_t                    private_key_id;   /* may be empty */
-    EVP_PKEY                    *key;    /* belongs to the pool */
+    ngx_gcs_key_t               *key;    /* belongs to the pool */
 
     ngx_str_t                    client_id;
     ngx_str_t                    client_secret;

@@ -29,17 +29,19 @@
 static EVP_PKEY *ngx_gcs_crypto_read_key(ngx_str_t *pem, char **err);
 static int ngx_gcs_crypto_password(char *buf, int size, int rwflag, void *u);
 static void ngx_gcs_crypto_free_key(void *data);
-static char *ngx_gcs_crypto_check_key(ngx_pool_t *pool, EVP_PKEY *key);
+static ngx_gcs_key_t *ngx_gcs_crypto_prepare_key(EVP_PKEY *pkey, char **err);
+static char *ngx_gcs_crypto_check_key(ngx_pool_t *pool, ngx_gcs_key_t *key);
 static ngx_int_t ngx_gcs_crypto_verify(EVP_PKEY *key, ngx_str_t *text,
     ngx_str_t *sig);
 static EVP_MAC_CTX *ngx_gcs_crypto_hmac_ctx(void);
 static void ngx_gcs_crypto_wipe(void *data);
 
 
-EVP_PKEY *
+ngx_gcs_key_t *
 ngx_gcs_crypto_load_key(ngx_pool_t *pool, ngx_str_t *pem, char **err)
 {
-    EVP_PKEY            *key;
+    EVP_PKEY            *pkey;
+    ngx_gcs_key_t       *key;
     ngx_pool_cleanup_t  *cln;
 
     /* first, so that there is no key that nobody frees */
@@ -50,24 +52,27 @@ ngx_gcs_crypto_load_key(ngx_pool_t *pool, ngx_str_t *pem, char **err)
         return NULL;
     }
 
-    key = ngx_gcs_crypto_read_key(pem, err);
+    pkey = ngx_gcs_crypto_read_key(pem, err);
     ERR_clear_error();
 
-    if (key == NULL) {
+    if (pkey == NULL) {
         return NULL;
     }
 
-    cln->handler = ngx_gcs_crypto_free_key;
-    cln->data = key;
+    key = ngx_gcs_crypto_prepare_key(pkey, err);
 
-    *err = ngx_gcs_crypto_check_key(pool, key);
-    ERR_clear_error();
+    EVP_PKEY_free(pkey);
 
-    if (*err != NULL) {
-        return NULL;
+    if (key) {
+        cln->handler = ngx_gcs_crypto_free_key;
+        cln->data = key;
+
+        *err = ngx_gcs_crypto_check_key(pool, key);
     }
 
-    return key;
+    ERR_clear_error();
+
+    return *err ? NULL : key;
 }
 
 
@@ -125,23 +130,49 @@ ngx_gcs_crypto_password(char *buf, int size, int rwflag, void *u)
 static void
 ngx_gcs_crypto_free_key(void *data)
 {
-    EVP_PKEY_free(data);
+    EVP_PKEY_CTX_free(data);
+}
+
+
+/* holds a reference of pkey */
+
+static ngx_gcs_key_t *
+ngx_gcs_crypto_prepare_key(EVP_PKEY *pkey, char **err)
+{
+    ngx_gcs_key_t  *key;
+
+    if (EVP_PKEY_base_id(pkey) != EVP_PKEY_RSA) {
+        *err = "the key is not an RSA key";
+        return NULL;
+    }
+
+    if (EVP_PKEY_bits(pkey) < NGX_GCS_CRYPTO_KEY_MIN) {
+        *err = "the key is too short";
+        return NULL;
+    }
+
+    *err = "no memory";
+
+    key = EVP_PKEY_CTX_new(pkey, NULL);
+
+    if (key
+        && (EVP_PKEY_sign_init(key) <= 0
+            || EVP_PKEY_CTX_set_rsa_padding(key, RSA_PKCS1_PADDING) <= 0
+            || EVP_PKEY_CTX_set_signature_md(key, EVP_sha256()) <= 0))
+    {
+        EVP_PKEY_CTX_free(key);
+        return NULL;
+    }
+
+    return key;
 }
 
 
 static char *
-ngx_gcs_crypto_check_key(ngx_pool_t *pool, EVP_PKEY *key)
+ngx_gcs_crypto_check_key(ngx_pool_t *pool, ngx_gcs_key_t *key)
 {
     ngx_str_t         sig;
     static ngx_str_t  text = ngx_string("ngx_gcs_proxy_module");
-
-    if (EVP_PKEY_base_id(key) != EVP_PKEY_RSA) {
-        return "the key is not an RSA key";
-    }
-
-    if (EVP_PKEY_bits(key) < NGX_GCS_CRYPTO_KEY_MIN) {
-        return "the key is too short";
-    }
 
     /*
      * A key with a damaged number parses well but signs badly; a trial is a
@@ -149,7 +180,8 @@ ngx_gcs_crypto_check_key(ngx_pool_t *pool, EVP_PKEY *key)
      */
 
     if (ngx_gcs_crypto_sign(pool, key, &text, &sig) != NGX_OK
-        || ngx_gcs_crypto_verify(key, &text, &sig) != NGX_OK)
+        || ngx_gcs_crypto_verify(EVP_PKEY_CTX_get0_pkey(key), &text, &sig)
+           != NGX_OK)
     {
         return "the key is damaged, it makes no valid signature";
     }
@@ -159,9 +191,12 @@ ngx_gcs_crypto_check_key(ngx_pool_t *pool, EVP_PKEY *key)
 
 
 ngx_int_t
-ngx_gcs_crypto_sign(ngx_pool_t *pool, EVP_PKEY *key, ngx_str_t *text,
+ngx_gcs_crypto_sign(ngx_pool_t *pool, ngx_gcs_key_t *key, ngx_str_t *text,
     ngx_str_t *sig)
 {
+    ngx_int_t       rc;
+    ngx_gcs_key_t  *copy;
+
     sig->len = ngx_gcs_crypto_signature_len(key);
 
     sig->data = ngx_pnalloc(pool, sig->len);
@@ -169,47 +204,59 @@ ngx_gcs_crypto_sign(ngx_pool_t *pool, EVP_PKEY *key, ngx_str_t *text,
         return NGX_ERROR;
     }
 
-    return ngx_gcs_crypto_sign_buffer(key, text, sig);
+    copy = ngx_gcs_crypto_copy_key(key);
+    if (copy == NULL) {
+        return NGX_ERROR;
+    }
+
+    rc = ngx_gcs_crypto_sign_buffer(copy, text, sig);
+
+    EVP_PKEY_CTX_free(copy);
+
+    return rc;
 }
 
 
 size_t
-ngx_gcs_crypto_signature_len(EVP_PKEY *key)
+ngx_gcs_crypto_signature_len(ngx_gcs_key_t *key)
 {
-    return EVP_PKEY_size(key);
+    return EVP_PKEY_size(EVP_PKEY_CTX_get0_pkey(key));
+}
+
+
+ngx_gcs_key_t *
+ngx_gcs_crypto_copy_key(ngx_gcs_key_t *key)
+{
+    ngx_gcs_key_t  *copy;
+
+    copy = EVP_PKEY_CTX_dup(key);
+
+    if (copy == NULL) {
+        ERR_clear_error();
+    }
+
+    return copy;
 }
 
 
 ngx_int_t
-ngx_gcs_crypto_sign_buffer(EVP_PKEY *key, ngx_str_t *text, ngx_str_t *sig)
+ngx_gcs_crypto_sign_buffer(ngx_gcs_key_t *copy, ngx_str_t *text,
+    ngx_str_t *sig)
 {
-    ngx_int_t      rc;
-    EVP_MD_CTX    *md;
-    EVP_PKEY_CTX  *ctx;
+    u_char  digest[NGX_GCS_SHA256_LEN];
 
-    rc = NGX_ERROR;
-
-    md = EVP_MD_CTX_new();
-    if (md == NULL) {
-        goto done;
-    }
-
-    if (EVP_DigestSignInit(md, &ctx, EVP_sha256(), NULL, key) <= 0
-        || EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PADDING) <= 0
-        || EVP_DigestSign(md, sig->data, &sig->len, text->data, text->len)
-           <= 0)
+    if (EVP_Digest(text->data, text->len, digest, NULL, EVP_sha256(), NULL)
+        == 1
+        && EVP_PKEY_sign(copy, sig->data, &sig->len, digest,
+                         NGX_GCS_SHA256_LEN)
+           == 1)
     {
-        goto done;
+        return NGX_OK;
     }
 
-    rc = NGX_OK;
-
-done:
-
-    EVP_MD_CTX_free(md);
     ERR_clear_error();
 
-    return rc;
+    return NGX_ERROR;
 }
 
 
@@ -281,14 +328,15 @@ ngx_gcs_crypto_sha256(ngx_str_t *text, u_char *digest)
 
 
 ngx_int_t
-ngx_gcs_crypto_public_key(ngx_pool_t *pool, EVP_PKEY *key, ngx_str_t *der)
+ngx_gcs_crypto_public_key(ngx_pool_t *pool, ngx_gcs_key_t *key,
+    ngx_str_t *der)
 {
     int      len;
     u_char  *p;
 
     p = NULL;
 
-    len = i2d_PUBKEY(key, &p);
+    len = i2d_PUBKEY(EVP_PKEY_CTX_get0_pkey(key), &p);
     ERR_clear_error();
 
     if (len <= 0) {

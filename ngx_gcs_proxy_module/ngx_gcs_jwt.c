@@ -20,7 +20,7 @@ static ngx_int_t ngx_gcs_jwt_make(ngx_pool_t *pool,
     ngx_str_t *scope, time_t now, ngx_str_t *jwt);
 static char *ngx_gcs_jwt_claims(ngx_gcs_credentials_t *cred, char *name,
     ngx_str_t *value, ngx_str_t *scope, time_t now);
-static ngx_int_t ngx_gcs_jwt_sign(ngx_pool_t *pool, EVP_PKEY *key,
+static ngx_int_t ngx_gcs_jwt_sign(ngx_pool_t *pool, ngx_gcs_key_t *key,
     char *header, char *claims, ngx_str_t *jwt);
 static u_char *ngx_gcs_jwt_encode(u_char *dst, u_char *src, size_t size);
 
@@ -127,22 +127,16 @@ ngx_gcs_jwt_claims(ngx_gcs_credentials_t *cred, char *name, ngx_str_t *value,
 
 
 static ngx_int_t
-ngx_gcs_jwt_sign(ngx_pool_t *pool, EVP_PKEY *key, char *header, char *claims,
-    ngx_str_t *jwt)
+ngx_gcs_jwt_sign(ngx_pool_t *pool, ngx_gcs_key_t *key, char *header,
+    char *claims, ngx_str_t *jwt)
 {
-    int         size;
     size_t      len;
     u_char     *p;
     ngx_str_t   sig, text, *secret;
 
-    size = EVP_PKEY_size(key);
-    if (size <= 0) {
-        return NGX_ERROR;
-    }
-
     len = ngx_base64_encoded_length(ngx_strlen(header)) + sizeof(".") - 1
           + ngx_base64_encoded_length(ngx_strlen(claims)) + sizeof(".") - 1
-          + ngx_base64_encoded_length(size);
+          + ngx_base64_encoded_length(ngx_gcs_crypto_signature_len(key));
 
     secret = ngx_gcs_crypto_secret(pool, len);
     if (secret == NULL) {

@@ -161,7 +161,7 @@ ngx_int_t ngx_gcs_sign_url_append(ngx_pool_t *pool, ngx_str_t *unsigned_url,
     ngx_str_t *signature, ngx_str_t *result);
 
 /* a URL signed with the key of url->account; clears url->hmac */
-ngx_int_t ngx_gcs_sign_url_rsa(ngx_pool_t *pool, EVP_PKEY *key,
+ngx_int_t ngx_gcs_sign_url_rsa(ngx_pool_t *pool, ngx_gcs_key_t *key,
     ngx_gcs_sign_url_t *url, ngx_str_t *result);
 
 /*

@@ -455,8 +455,8 @@ ngx_gcs_sign_url_append(ngx_pool_t *pool, ngx_str_t *unsigned_url,
 
 
 ngx_int_t
-ngx_gcs_sign_url_rsa(ngx_pool_t *pool, EVP_PKEY *key, ngx_gcs_sign_url_t *url,
-    ngx_str_t *result)
+ngx_gcs_sign_url_rsa(ngx_pool_t *pool, ngx_gcs_key_t *key,
+    ngx_gcs_sign_url_t *url, ngx_str_t *result)
 {
     ngx_int_t  rc;
     ngx_str_t  text, unsigned_url, signature;

@@ -137,10 +137,6 @@ ngx_gcs_signing_create(ngx_gcs_signing_request_t *req)
 
     signing->started = ngx_current_msec;
 
-    if (req->key) {
-        EVP_PKEY_up_ref(req->key);
-    }
-
     ngx_queue_init(&signing->waiters);
     ngx_queue_insert_tail(&ngx_gcs_signings, &signing->queue);
 
@@ -156,6 +152,8 @@ ngx_gcs_signing_copy(ngx_gcs_signing_t *signing,
 
     copy = &signing->req;
     *copy = *req;
+
+    copy->key = NULL;
 
     if (req->digest) {
         copy->digest = ngx_palloc(signing->pool, NGX_GCS_SHA256_LEN);
@@ -180,6 +178,15 @@ ngx_gcs_signing_copy(ngx_gcs_signing_t *signing,
         }
     }
 
+    /* last, as it is not of the pool; the file may be replaced meanwhile */
+
+    if (req->key) {
+        copy->key = ngx_gcs_crypto_copy_key(req->key);
+        if (copy->key == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
     return NGX_OK;
 }
 
@@ -196,7 +203,7 @@ ngx_gcs_signing_free(ngx_gcs_signing_t *signing)
     ngx_gcs_signing_blob_cancel(signing);
 
     if (signing->req.key) {
-        EVP_PKEY_free(signing->req.key);
+        EVP_PKEY_CTX_free(signing->req.key);
     }
 
     ngx_destroy_pool(signing->pool);
@@ -250,6 +257,14 @@ ngx_gcs_signing_follow(ngx_event_t *ev)
 
     signing = ngx_gcs_signing_of(ev);
     req = &signing->req;
+
+    if (ngx_queue_empty(&signing->waiters)) {
+
+        /* they have gone */
+
+        ngx_gcs_signing_failed(signing);
+        return;
+    }
 
     if (ngx_gcs_url_cache_get(req->cache, req->digest, signing->pool, &url,
                               &req->until)

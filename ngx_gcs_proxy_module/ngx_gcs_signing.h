@@ -34,14 +34,13 @@ typedef struct {
 
 
 /*
- * What is to be signed; strings are copied.  Either signer is set or key, of
- * which a reference is taken.
+ * What is to be signed; strings are copied.  Either signer is set or key.
  */
 
 typedef struct {
     ngx_gcs_signer_t        *signer;
     ngx_str_t                account;    /* of the signer */
-    EVP_PKEY                *key;
+    ngx_gcs_key_t           *key;
     ngx_gcs_url_cache_t     *cache;      /* NULL: none */
     u_char                  *digest;     /* its key; NULL: never shared */
     ngx_str_t                text;       /* see ngx_gcs_sign_url_text() */

@@ -55,6 +55,8 @@ static ngx_gcs_url_cache_entry_t *ngx_gcs_url_cache_make(
     ngx_gcs_url_cache_t *cache, u_char *key);
 static ngx_gcs_url_cache_entry_t *ngx_gcs_url_cache_set_of(
     ngx_gcs_url_cache_t *cache, u_char *key);
+static uint32_t ngx_gcs_url_cache_check(u_char *url, uint32_t len,
+    time_t until);
 static ngx_uint_t ngx_gcs_url_cache_valid(ngx_gcs_url_cache_entry_t *entry);
 static ngx_uint_t ngx_gcs_url_cache_busy(ngx_gcs_url_cache_entry_t *entry);
 static u_char *ngx_gcs_url_cache_url(ngx_gcs_url_cache_t *cache,
@@ -114,13 +116,25 @@ ngx_gcs_url_cache_init(ngx_shm_zone_t *shm_zone, void *data)
     cache = shm_zone->data;
     shpool = (ngx_slab_pool_t *) shm_zone->shm.addr;
 
+    set = NGX_GCS_URL_CACHE_WAYS
+          * (sizeof(ngx_gcs_url_cache_entry_t) + NGX_GCS_URL_CACHE_URL_MAX);
+
     if (old || shm_zone->shm.exists) {
 
-        /* it may be of another version of this module: then there is none */
+        /*
+         * It may be of another version of this module, or may have been
+         * written over: then there is none.
+         */
 
         table = shpool->data;
 
-        if (table && table->magic == NGX_GCS_URL_CACHE_MAGIC) {
+        if (table && table->magic == NGX_GCS_URL_CACHE_MAGIC
+            && (u_char *) table > (u_char *) shpool
+            && table->nsets <= (shm_zone->shm.size
+                                - ((u_char *) table - (u_char *) shpool)
+                                - sizeof(ngx_gcs_url_cache_table_t))
+                               / set)
+        {
             cache->table = table;
             cache->nsets = table->nsets;
         }
@@ -131,8 +145,6 @@ ngx_gcs_url_cache_init(ngx_shm_zone_t *shm_zone, void *data)
     /* what the slab allocator has left, all in one piece */
 
     size = shpool->pfree * ngx_pagesize;
-    set = NGX_GCS_URL_CACHE_WAYS
-          * (sizeof(ngx_gcs_url_cache_entry_t) + NGX_GCS_URL_CACHE_URL_MAX);
 
     table = ngx_slab_calloc(shpool, size);
     if (table == NULL) {
@@ -155,7 +167,7 @@ ngx_int_t
 ngx_gcs_url_cache_get(ngx_gcs_url_cache_t *cache, u_char *key,
     ngx_pool_t *pool, ngx_str_t *url, time_t *until)
 {
-    uint32_t                    len, check;
+    uint32_t                    len;
     ngx_slab_pool_t            *shpool;
     ngx_gcs_url_cache_entry_t  *entry;
     static u_char               copy[NGX_GCS_URL_CACHE_URL_MAX];
@@ -166,7 +178,6 @@ ngx_gcs_url_cache_get(ngx_gcs_url_cache_t *cache, u_char *key,
     }
 
     len = 0;
-    check = 0;
 
     entry = ngx_gcs_url_cache_find(cache, key);
 
@@ -174,15 +185,19 @@ ngx_gcs_url_cache_get(ngx_gcs_url_cache_t *cache, u_char *key,
         entry->used = ngx_gcs_url_cache_tick(cache);
 
         len = entry->len;
-        check = entry->check;
         *until = entry->until;
 
         ngx_memcpy(copy, ngx_gcs_url_cache_url(cache, entry), len);
+
+        if (entry->check != ngx_gcs_url_cache_check(copy, len, *until)) {
+            entry->len = 0;
+            len = 0;
+        }
     }
 
     ngx_shmtx_unlock(&shpool->mutex);
 
-    if (len == 0 || ngx_murmur_hash2(copy, len) != check) {
+    if (len == 0) {
         return NGX_DECLINED;
     }
 
@@ -233,8 +248,11 @@ ngx_gcs_url_cache_lease(ngx_gcs_url_cache_t *cache, u_char *key,
         rc = NGX_AGAIN;
 
     } else if (entry->failed
-               && (ngx_msec_int_t) (entry->failed - since) >= 0)
+               && (ngx_msec_int_t) (entry->failed - since) >= 0
+               && (ngx_msec_int_t) (entry->failed - ngx_current_msec) < 1000)
     {
+        /* clocks of workers differ a little, those of garbage a lot */
+
         rc = NGX_DECLINED;
 
     } else {
@@ -305,7 +323,7 @@ ngx_gcs_url_cache_set(ngx_gcs_url_cache_t *cache, u_char *key, ngx_str_t *url,
     check = 0;
 
     if (url->len <= NGX_GCS_URL_CACHE_URL_MAX) {
-        check = ngx_murmur_hash2(url->data, url->len);
+        check = ngx_gcs_url_cache_check(url->data, url->len, until);
     }
 
     shpool = ngx_gcs_url_cache_lock(cache);
@@ -427,6 +445,16 @@ ngx_gcs_url_cache_set_of(ngx_gcs_url_cache_t *cache, u_char *key)
 
     return ngx_gcs_url_cache_entries(cache)
            + hash % cache->nsets * NGX_GCS_URL_CACHE_WAYS;
+}
+
+
+static uint32_t
+ngx_gcs_url_cache_check(u_char *url, uint32_t len, time_t until)
+{
+    /* its own length is in the hash of the URL */
+
+    return ngx_murmur_hash2(url, len)
+           ^ ngx_murmur_hash2((u_char *) &until, sizeof(time_t));
 }
 
 

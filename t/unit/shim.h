@@ -14,6 +14,8 @@
 #include <jansson.h>
 #include <openssl/evp.h>
 
+#include "ngx_gcs_crypto.h"
+
 
 /*
  * What the pure files need of nginx, which the package of its headers has no
@@ -77,6 +79,10 @@ typedef enum {
 } test_pem_e;
 
 EVP_PKEY *test_rsa(int bits);
+
+/* the same as the module has it, in pool */
+ngx_gcs_key_t *test_key(ngx_pool_t *pool, EVP_PKEY *key);
+
 ngx_str_t test_pem(ngx_pool_t *pool, EVP_PKEY *key, test_pem_e form);
 
 /* a complete key file of a service account */

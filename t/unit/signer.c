@@ -24,14 +24,14 @@
 static json_t *signer_aws(ngx_pool_t *pool, json_t *in);
 static json_t *signer_storage(ngx_pool_t *pool, json_t *in);
 static json_t *signer_query(ngx_pool_t *pool, json_t *in);
-static json_t *signer_url(ngx_pool_t *pool, json_t *in, EVP_PKEY *key);
+static json_t *signer_url(ngx_pool_t *pool, json_t *in, ngx_gcs_key_t *key);
 static ngx_str_t signer_path(ngx_pool_t *pool, json_t *in);
 static ngx_array_t *signer_pairs(ngx_pool_t *pool, json_t *in,
     const char *name);
 static ngx_str_t signer_text(ngx_pool_t *pool, json_t *in, const char *name);
 static ngx_str_t signer_string(ngx_pool_t *pool, json_t *value);
 static json_t *signer_result(ngx_int_t rc, ngx_str_t *text);
-static EVP_PKEY *signer_key(ngx_pool_t *pool, const char *name);
+static ngx_gcs_key_t *signer_key(ngx_pool_t *pool, const char *name);
 
 
 int
@@ -41,7 +41,7 @@ main(int argc, char **argv)
     json_t      *in, *out;
     size_t       size;
     ngx_str_t    op;
-    EVP_PKEY    *key;
+    ngx_gcs_key_t  *key;
     ngx_pool_t  *pool, *keep;
 
     line = NULL;
@@ -156,7 +156,7 @@ signer_query(ngx_pool_t *pool, json_t *in)
 /* with a secret an HMAC key signs, else the private key */
 
 static json_t *
-signer_url(ngx_pool_t *pool, json_t *in, EVP_PKEY *key)
+signer_url(ngx_pool_t *pool, json_t *in, ngx_gcs_key_t *key)
 {
     ngx_int_t                  rc;
     ngx_str_t                  secret, text, part, result;
@@ -289,12 +289,12 @@ signer_result(ngx_int_t rc, ngx_str_t *text)
 }
 
 
-static EVP_PKEY *
+static ngx_gcs_key_t *
 signer_key(ngx_pool_t *pool, const char *name)
 {
     char        buf[16384], *err;
     FILE       *file;
-    EVP_PKEY   *key;
+    ngx_gcs_key_t  *key;
     ngx_str_t   pem;
 
     file = fopen(name, "rb");

@@ -219,6 +219,18 @@ test_rsa(int bits)
 }
 
 
+ngx_gcs_key_t *
+test_key(ngx_pool_t *pool, EVP_PKEY *key)
+{
+    char       *err;
+    ngx_str_t   pem;
+
+    pem = test_pem(pool, key, TEST_PKCS8);
+
+    return ngx_gcs_crypto_load_key(pool, &pem, &err);
+}
+
+
 ngx_str_t
 test_pem(ngx_pool_t *pool, EVP_PKEY *key, test_pem_e form)
 {

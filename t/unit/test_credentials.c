@@ -183,7 +183,7 @@ test_whole(void)
     test_check(test_equal(&cred.universe_domain, "googleapis.com"), NULL);
     test_check(test_equal(&cred.token_uri, NGX_GCS_TOKEN_URI), NULL);
     test_check(test_equal(&cred.scope, NGX_GCS_SCOPE_READ), NULL);
-    test_check(EVP_PKEY_eq(cred.key, key) == 1, NULL);
+    test_check(EVP_PKEY_eq(EVP_PKEY_CTX_get0_pkey(cred.key), key) == 1, NULL);
 
     ngx_str_null(&domain);
     test_check(!ngx_gcs_credentials_url_allowed(&cred.token_uri, &domain),

@@ -35,10 +35,11 @@ main(void)
 static void
 test_keys(void)
 {
-    char        *err;
-    EVP_PKEY    *key, *small, *ec, *pss, *loaded;
-    ngx_str_t    pem, garbage;
-    ngx_pool_t  *pool;
+    char           *err;
+    EVP_PKEY       *key, *small, *ec, *pss;
+    ngx_str_t       pem, garbage;
+    ngx_pool_t     *pool;
+    ngx_gcs_key_t  *loaded;
 
     pool = test_pool();
 
@@ -49,12 +50,16 @@ test_keys(void)
 
     pem = test_pem(pool, key, TEST_PKCS8);
     loaded = ngx_gcs_crypto_load_key(pool, &pem, &err);
-    test_check(loaded != NULL && EVP_PKEY_eq(loaded, key) == 1, "PKCS#8");
+    test_check(loaded != NULL
+               && EVP_PKEY_eq(EVP_PKEY_CTX_get0_pkey(loaded), key) == 1,
+               "PKCS#8");
 
     pem = test_pem(pool, key, TEST_PKCS1);
     test_check(test_contains(&pem, "BEGIN RSA PRIVATE KEY"), NULL);
     loaded = ngx_gcs_crypto_load_key(pool, &pem, &err);
-    test_check(loaded != NULL && EVP_PKEY_eq(loaded, key) == 1, "PKCS#1");
+    test_check(loaded != NULL
+               && EVP_PKEY_eq(EVP_PKEY_CTX_get0_pkey(loaded), key) == 1,
+               "PKCS#1");
 
     pem = test_pem(pool, key, TEST_ENCRYPTED);
     test_refused(pool, &pem, "encrypted");
@@ -122,15 +127,15 @@ test_refused(ngx_pool_t *pool, ngx_str_t *pem, const char *want)
 static void
 test_damaged(ngx_pool_t *pool, EVP_PKEY *key)
 {
-    int         len;
-    BIO        *bio;
-    char       *err;
-    long        n;
-    size_t      i;
-    u_char     *der, *p;
-    EVP_PKEY   *loaded;
-    ngx_str_t   pem;
-    u_char      b64[8192];
+    int             len;
+    BIO            *bio;
+    char           *err;
+    long            n;
+    size_t          i;
+    u_char         *der, *p;
+    ngx_str_t       pem;
+    ngx_gcs_key_t  *loaded;
+    u_char          b64[8192];
 
     der = NULL;
 
@@ -170,16 +175,15 @@ test_damaged(ngx_pool_t *pool, EVP_PKEY *key)
 static void
 test_sign(void)
 {
-    char        *err;
-    EVP_PKEY    *key, *loaded;
-    ngx_str_t    pem, text, sig;
-    EVP_MD_CTX  *md;
-    ngx_pool_t  *pool;
+    EVP_PKEY       *key;
+    ngx_str_t       text, sig;
+    EVP_MD_CTX     *md;
+    ngx_pool_t     *pool;
+    ngx_gcs_key_t  *loaded, *copy;
 
     pool = test_pool();
     key = test_rsa(2048);
-    pem = test_pem(pool, key, TEST_PKCS8);
-    loaded = ngx_gcs_crypto_load_key(pool, &pem, &err);
+    loaded = test_key(pool, key);
 
     text = test_text(pool, "header.claims");
 
@@ -196,10 +200,12 @@ test_sign(void)
 
     /* an error on the way leaves no trace for nginx to stumble over */
 
-    EVP_PKEY_free(key);
-    key = EVP_EC_gen("P-256");
-    test_check(ngx_gcs_crypto_sign(pool, key, &text, &sig) == NGX_ERROR, NULL);
+    copy = ngx_gcs_crypto_copy_key(loaded);
+    sig.len = 255;
+    test_check(ngx_gcs_crypto_sign_buffer(copy, &text, &sig) == NGX_ERROR,
+               "no room");
     test_check(ERR_peek_error() == 0, NULL);
+    EVP_PKEY_CTX_free(copy);
 
     EVP_PKEY_free(key);
     ngx_destroy_pool(pool);
@@ -230,11 +236,12 @@ test_sha256(void)
 static void
 test_no_memory(void)
 {
-    char        *err;
-    EVP_PKEY    *key, *loaded;
-    ngx_str_t    pem, der;
-    ngx_uint_t   n;
-    ngx_pool_t  *pool, *keep;
+    char           *err;
+    EVP_PKEY       *key;
+    ngx_str_t       pem, der;
+    ngx_uint_t      n;
+    ngx_pool_t     *pool, *keep;
+    ngx_gcs_key_t  *loaded;
 
     keep = test_pool();
     key = test_rsa(2048);
@@ -264,10 +271,13 @@ test_no_memory(void)
 
     test_check(n > 2, "allocations were made to fail");
 
+    loaded = test_key(keep, key);
+
     pool = test_pool();
     shim_allocs = 0;
     shim_fail_at = 1;
-    test_check(ngx_gcs_crypto_public_key(pool, key, &der) == NGX_ERROR, NULL);
+    test_check(ngx_gcs_crypto_public_key(pool, loaded, &der) == NGX_ERROR,
+               NULL);
     shim_fail_at = 0;
     ngx_destroy_pool(pool);
 

@@ -131,7 +131,7 @@ test_strings(void)
 static void
 test_numbers(void)
 {
-    EVP_PKEY               *key;
+    EVP_PKEY               *key, *another;
     ngx_pool_t             *pool;
     ngx_gcs_credentials_t   cred, other;
 
@@ -172,16 +172,17 @@ test_numbers(void)
     key = test_rsa(1024);
     cred = test_credentials(pool);
     other = cred;
-    other.key = key;
+    other.key = test_key(pool, key);
     test_differs(&cred, &other, 1, "no key");
 
-    cred.key = key;
+    cred.key = test_key(pool, key);
     test_differs(&cred, &other, 0, "the same key");
 
-    other.key = test_rsa(1024);
+    another = test_rsa(1024);
+    other.key = test_key(pool, another);
     test_differs(&cred, &other, 1, "another key");
 
-    EVP_PKEY_free(other.key);
+    EVP_PKEY_free(another);
     EVP_PKEY_free(key);
 
     ngx_destroy_pool(pool);

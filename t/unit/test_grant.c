@@ -167,13 +167,16 @@ static ngx_gcs_credentials_t   cred;
 int
 main(void)
 {
+    ngx_pool_t  *pool;
+
+    pool = test_pool();
     key = test_rsa(2048);
 
     ngx_str_set(&cred.client_email, "reader@x.iam.example");
     ngx_str_set(&cred.private_key_id, "k-1");
     ngx_str_set(&cred.scope, "a b");
     ngx_str_set(&cred.token_uri, "https://localhost/token");
-    cred.key = key;
+    cred.key = test_key(pool, key);
 
     test_request();
     test_lifetimes();
@@ -182,6 +185,7 @@ main(void)
     test_no_memory();
 
     EVP_PKEY_free(key);
+    ngx_destroy_pool(pool);
 
     return test_failures;
 }

@@ -118,7 +118,7 @@ test_service_account(void)
     form = walk_requests[0].body;
     form = test_field(pool, &form, "assertion");
 
-    test_jwt_verify(pool, &form, cred.key);
+    test_jwt_verify(pool, &form, EVP_PKEY_CTX_get0_pkey(cred.key));
 
     test_claims("{\"iss\":\"reader@demo.iam.gserviceaccount.com\","
                 "\"scope\":\"" NGX_GCS_SCOPE_READ "\","
@@ -195,7 +195,7 @@ test_self_signed(void)
     grant = ngx_gcs_grant_create(pool, &cred);
     walk(grant, steps, NGX_DONE, "self-signed");
 
-    test_jwt_verify(keep, &grant->token, cred.key);
+    test_jwt_verify(keep, &grant->token, EVP_PKEY_CTX_get0_pkey(cred.key));
     test_check(grant->lifetime == 3600, NULL);
 
     json_decref(test_jwt_part(keep, &grant->token, 1, &raw));
@@ -226,7 +226,7 @@ test_self_signed(void)
     bearer.data += sizeof("Authorization: Bearer ") - 1;
     bearer.len -= sizeof("Authorization: Bearer ") - 1;
 
-    test_jwt_verify(keep, &bearer, cred.key);
+    test_jwt_verify(keep, &bearer, EVP_PKEY_CTX_get0_pkey(cred.key));
     json_decref(test_jwt_part(keep, &bearer, 1, &raw));
     test_check(test_contains(&raw, "\"scope\":\"" NGX_GCS_SCOPE_IAM "\""),
                NULL);

@@ -19,14 +19,19 @@ static void test_no_memory(void);
 static ngx_gcs_credentials_t test_credentials(void);
 
 
-static EVP_PKEY   *key;
-static ngx_str_t   scope = ngx_string("c d");
+static EVP_PKEY       *key;
+static ngx_gcs_key_t  *prepared;
+static ngx_str_t       scope = ngx_string("c d");
 
 
 int
 main(void)
 {
+    ngx_pool_t  *pool;
+
+    pool = test_pool();
     key = test_rsa(2048);
+    prepared = test_key(pool, key);
 
     test_assertion();
     test_self_signed();
@@ -35,6 +40,7 @@ main(void)
     test_no_memory();
 
     EVP_PKEY_free(key);
+    ngx_destroy_pool(pool);
 
     return test_failures;
 }
@@ -226,7 +232,7 @@ test_credentials(void)
     ngx_str_set(&cred.private_key_id, "k-1");
     ngx_str_set(&cred.scope, "a b");
     ngx_str_set(&cred.token_uri, "https://localhost/token");
-    cred.key = key;
+    cred.key = prepared;
 
     return cred;
 }

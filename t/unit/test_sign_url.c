@@ -572,7 +572,8 @@ test_with_key(void)
 
     url.hmac = 1;
 
-    test_check(ngx_gcs_sign_url_rsa(pool, key, &url, &result) == NGX_OK, NULL);
+    test_check(ngx_gcs_sign_url_rsa(pool, test_key(pool, key), &url, &result)
+               == NGX_OK, NULL);
     test_check(ERR_peek_error() == 0, NULL);
 
     test_check(result.len == part.len + 18 + 512
@@ -756,10 +757,12 @@ test_no_memory(void)
     ngx_pool_t           *pool, *keep;
     ngx_gcs_sign_key_t    cache;
     ngx_gcs_sign_url_t    url;
+    ngx_gcs_key_t        *prepared;
     const char           *pairs[] = { "x-b", "1", "x-a", "2", NULL };
 
     keep = test_pool();
     key = test_rsa(1024);
+    prepared = test_key(keep, key);
     url = test_url(keep);
     url.headers = test_pairs(keep, pairs);
     url.params = test_pairs(keep, pairs);
@@ -776,7 +779,7 @@ test_no_memory(void)
 
             rc = hmac ? ngx_gcs_sign_url_hmac(pool, &secret, &cache, &url,
                                               &result)
-                      : ngx_gcs_sign_url_rsa(pool, key, &url, &result);
+                      : ngx_gcs_sign_url_rsa(pool, prepared, &url, &result);
 
             shim_fail_at = 0;
 
