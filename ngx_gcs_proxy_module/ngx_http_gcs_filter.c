@@ -13,6 +13,14 @@
  */
 
 
+typedef struct ngx_http_gcs_pass_header_s  ngx_http_gcs_pass_header_t;
+
+struct ngx_http_gcs_pass_header_s {
+    ngx_str_t                    name;
+    ngx_http_gcs_pass_header_t  *next;       /* of the same length */
+};
+
+
 static void *ngx_http_gcs_filter_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_http_gcs_filter_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
@@ -69,26 +77,31 @@ static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
  * their own in nginx.
  */
 
-static ngx_str_t  ngx_http_gcs_pass_headers[] = {
-    ngx_string("content-type"),
-    ngx_string("content-length"),
-    ngx_string("content-range"),
-    ngx_string("content-encoding"),
-    ngx_string("content-language"),
-    ngx_string("content-disposition"),
-    ngx_string("etag"),
-    ngx_string("last-modified"),
-    ngx_string("cache-control"),
-    ngx_string("expires"),
-    ngx_string("accept-ranges"),
+static ngx_http_gcs_pass_header_t  ngx_http_gcs_pass_headers[] = {
+    { ngx_string("content-type"), NULL },
+    { ngx_string("content-length"), NULL },
+    { ngx_string("content-range"), NULL },
+    { ngx_string("content-encoding"), NULL },
+    { ngx_string("content-language"), NULL },
+    { ngx_string("content-disposition"), NULL },
+    { ngx_string("etag"), NULL },
+    { ngx_string("last-modified"), NULL },
+    { ngx_string("cache-control"), NULL },
+    { ngx_string("expires"), NULL },
+    { ngx_string("accept-ranges"), NULL },
 
     /* of nginx's own answers */
-    ngx_string("allow"),
-    ngx_string("location"),
-    ngx_string("retry-after"),
-    ngx_string("www-authenticate"),
-    ngx_null_string
+    { ngx_string("allow"), NULL },
+    { ngx_string("location"), NULL },
+    { ngx_string("retry-after"), NULL },
+    { ngx_string("www-authenticate"), NULL },
+    { ngx_null_string, NULL }
 };
+
+
+/* the first of each length: most of what is dropped differs in it already */
+
+static ngx_http_gcs_pass_header_t  *ngx_http_gcs_pass_lengths[32];
 
 
 static void *
@@ -112,12 +125,21 @@ ngx_http_gcs_filter_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 static ngx_int_t
 ngx_http_gcs_filter_init(ngx_conf_t *cf)
 {
-    ngx_http_gcs_main_conf_t  *gmcf;
+    ngx_http_gcs_main_conf_t    *gmcf;
+    ngx_http_gcs_pass_header_t  *pass, **first;
 
     gmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_gcs_proxy_module);
 
     if (!gmcf->enabled) {
         return NGX_OK;
+    }
+
+    ngx_memzero(ngx_http_gcs_pass_lengths, sizeof(ngx_http_gcs_pass_lengths));
+
+    for (pass = ngx_http_gcs_pass_headers; pass->name.len; pass++) {
+        first = &ngx_http_gcs_pass_lengths[pass->name.len];
+        pass->next = *first;
+        *first = pass;
     }
 
     ngx_http_next_header_filter = ngx_http_top_header_filter;
@@ -220,22 +242,22 @@ ngx_http_gcs_clean_headers(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 static ngx_uint_t
 ngx_http_gcs_header_passes(ngx_str_t *name)
 {
-    size_t      i;
-    ngx_str_t  *pass;
+    size_t                       i;
+    ngx_http_gcs_pass_header_t  *pass;
 
-    for (pass = ngx_http_gcs_pass_headers; pass->len; pass++) {
+    if (name->len > 31) {
+        return 0;
+    }
 
-        if (pass->len != name->len) {
-            continue;
-        }
-
+    for (pass = ngx_http_gcs_pass_lengths[name->len]; pass; pass = pass->next)
+    {
         /*
          * Cheaper than ngx_strncasecmp(), and right for this list, which has
          * but lower-case letters and "-".
          */
 
         for (i = 0; i < name->len; i++) {
-            if ((name->data[i] | 0x20) != pass->data[i]) {
+            if ((name->data[i] | 0x20) != pass->name.data[i]) {
                 break;
             }
         }
