@@ -61,8 +61,6 @@ ngx_http_upstream_srv_conf_t *
 ngx_http_gcs_upstream_create(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf,
     ngx_http_gcs_endpoint_t *ep)
 {
-    u_char                        *p;
-    size_t                         len;
     ngx_url_t                      u;
     ngx_uint_t                     flags;
     ngx_http_conf_ctx_t            ctx;
@@ -73,17 +71,18 @@ ngx_http_gcs_upstream_create(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf,
 
     ngx_memzero(&u, sizeof(ngx_url_t));
 
-    len = ep->address.name.len + sizeof("gcs||") - 1 + NGX_INT_T_LEN;
+    /*
+     * A name that no user's upstream has, and a short one: nginx looks for it
+     * anew at each request, letter by letter
+     */
 
-    p = ngx_pnalloc(cf->pool, len);
-    if (p == NULL) {
+    u.host.data = ngx_pnalloc(cf->pool, sizeof("gcs|") - 1 + NGX_INT_T_LEN);
+    if (u.host.data == NULL) {
         return NULL;
     }
 
-    u.host.data = p;
-    p = ngx_sprintf(p, "gcs|%V|%ui", &ep->address.name,
-                    gmcf->endpoints.nelts);
-    u.host.len = p - u.host.data;
+    u.host.len = ngx_sprintf(u.host.data, "gcs|%ui", gmcf->endpoints.nelts)
+                 - u.host.data;
     u.no_resolve = 1;
     u.no_port = 1;
 
