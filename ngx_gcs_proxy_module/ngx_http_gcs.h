@@ -497,6 +497,8 @@ ngx_int_t ngx_http_gcs_user_project_variable(ngx_http_request_t *r,
 /* ngx_http_gcs_request.c */
 
 /* the values of the headers of the request to GCS, as variables' handlers */
+ngx_int_t ngx_http_gcs_client_lines_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
 ngx_int_t ngx_http_gcs_accept_encoding_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 ngx_int_t ngx_http_gcs_range_variable(ngx_http_request_t *r,

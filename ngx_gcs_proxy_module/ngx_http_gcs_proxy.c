@@ -101,17 +101,22 @@ static ngx_http_gcs_refused_t  ngx_http_gcs_refused[] = {
 };
 
 
-/*
- * The white list of request headers.  Headers with an empty value are not
- * sent.  The variables know what a cache, a slice or a retry needs; a stock
- * proxy_set_header of the same name with the client's own value would undo
- * that: a cached 206 is then served to everybody.
- */
+/* The white list of request headers.  What has an empty value is not sent. */
 
 static ngx_http_gcs_default_t  ngx_http_gcs_request_headers[] = {
     { "Connection", "" },
-    { "User-Agent", NGX_HTTP_GCS_USER_AGENT },
     { "Authorization", "$__gcs_authorization" },
+    { NULL, NULL }
+};
+
+
+/*
+ * What the client may ask for.  The variables know what a cache, a slice or a
+ * retry needs; a stock proxy_set_header of the same name with the client's own
+ * value would undo that: a cached 206 is then served to everybody.
+ */
+
+static ngx_http_gcs_default_t  ngx_http_gcs_client_headers[] = {
     { "Accept-Encoding", "$__gcs_accept_encoding" },
     { "Range", "$__gcs_range" },
     { "If-Range", "$__gcs_if_range" },
@@ -119,6 +124,26 @@ static ngx_http_gcs_default_t  ngx_http_gcs_request_headers[] = {
     { "If-None-Match", "$__gcs_if_none_match" },
     { "If-Modified-Since", "$__gcs_if_modified_since" },
     { "If-Unmodified-Since", "$__gcs_if_unmodified_since" },
+    { "User-Agent", NGX_HTTP_GCS_USER_AGENT },
+    { NULL, NULL }
+};
+
+
+/*
+ * The same in one: most of them are empty most of the time, and nginx takes
+ * its time to find that out of each.  The variable is empty too or adds the
+ * lines.  HTTP/2 has no lines.
+ */
+
+static ngx_http_gcs_default_t  ngx_http_gcs_client_lines[] = {
+    { "Accept-Encoding", "" },
+    { "Range", "" },
+    { "If-Range", "" },
+    { "If-Match", "" },
+    { "If-None-Match", "" },
+    { "If-Modified-Since", "" },
+    { "If-Unmodified-Since", "" },
+    { "User-Agent", NGX_HTTP_GCS_USER_AGENT "$__gcs_client_lines" },
     { NULL, NULL }
 };
 
@@ -370,7 +395,7 @@ ngx_http_gcs_proxy_headers(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
     ngx_str_t                  name, value;
     ngx_uint_t                 i;
     ngx_http_gcs_header_t     *h;
-    ngx_http_gcs_default_t    *d, *lists[4], **list;
+    ngx_http_gcs_default_t    *d, *lists[5], **list;
     ngx_http_gcs_main_conf_t  *gmcf;
 
     gmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_gcs_proxy_module);
@@ -378,11 +403,13 @@ ngx_http_gcs_proxy_headers(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
     lists[0] = ngx_http_gcs_request_headers;
     lists[1] = (conf->methods & NGX_HTTP_GCS_WRITE)
                ? ngx_http_gcs_write_headers : ngx_http_gcs_read_headers;
-    lists[2] = NULL;
+    lists[2] = ngx_http_gcs_proxy_http2(conf) ? ngx_http_gcs_client_headers
+                                              : ngx_http_gcs_client_lines;
     lists[3] = NULL;
+    lists[4] = NULL;
 
     if (conf->identity ? ngx_http_gcs_hmac(conf->identity) : gmcf->hmac) {
-        lists[2] = ngx_http_gcs_hmac_signed;
+        lists[3] = ngx_http_gcs_hmac_signed;
     }
 
     for (list = lists; *list; list++) {
@@ -523,16 +550,30 @@ ngx_http_gcs_proxy_finish(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
 }
 
 
-/* after the merge: nginx 1.29.4 and later, "proxy_http_version 2" */
+/*
+ * nginx 1.29.4 and later, "proxy_http_version 2"; before the merge the value
+ * may still stand at an outer level
+ */
 
 static ngx_uint_t
 ngx_http_gcs_proxy_http2(ngx_http_gcs_loc_conf_t *conf)
 {
-    ngx_uint_t  *version;
+    ngx_uint_t               *version;
+    ngx_http_gcs_loc_conf_t  *level;
 
-    version = ngx_http_gcs_proxy_value(conf->proxy, "proxy_http_version");
+    for (level = conf; level; level = level->parent) {
 
-    return version && *version > NGX_HTTP_VERSION_11;
+        if (ngx_http_gcs_proxy_is_set(level->proxy, "proxy_http_version",
+                                      NGX_HTTP_GCS_UNSET_UINT))
+        {
+            version = ngx_http_gcs_proxy_value(level->proxy,
+                                               "proxy_http_version");
+
+            return *version > NGX_HTTP_VERSION_11;
+        }
+    }
+
+    return 0;
 }
 
 

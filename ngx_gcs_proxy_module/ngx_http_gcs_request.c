@@ -13,8 +13,122 @@
  */
 
 
+typedef struct {
+    ngx_str_t                    start;      /* of the line */
+    ngx_http_get_variable_pt     value;
+    uintptr_t                    data;
+} ngx_http_gcs_line_t;
+
+
+#define NGX_HTTP_GCS_LINES       7
+#define NGX_HTTP_GCS_CONDITIONS  5           /* of them */
+
+
 static ngx_int_t ngx_http_gcs_revalidate(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
+
+
+/* "If-Range" depends on "Range" */
+
+static ngx_http_gcs_line_t  ngx_http_gcs_lines[NGX_HTTP_GCS_LINES] = {
+
+    { ngx_string(CRLF "Accept-Encoding: "),
+      ngx_http_gcs_accept_encoding_variable, 0 },
+
+    { ngx_string(CRLF "Range: "), ngx_http_gcs_range_variable, 0 },
+
+    { ngx_string(CRLF "If-Range: "), ngx_http_gcs_condition_variable,
+      NGX_HTTP_GCS_IF_RANGE },
+
+    { ngx_string(CRLF "If-Match: "), ngx_http_gcs_condition_variable,
+      NGX_HTTP_GCS_IF_MATCH },
+
+    { ngx_string(CRLF "If-None-Match: "), ngx_http_gcs_condition_variable,
+      NGX_HTTP_GCS_IF_NONE_MATCH },
+
+    { ngx_string(CRLF "If-Modified-Since: "), ngx_http_gcs_condition_variable,
+      NGX_HTTP_GCS_IF_MODIFIED_SINCE },
+
+    { ngx_string(CRLF "If-Unmodified-Since: "),
+      ngx_http_gcs_condition_variable, NGX_HTTP_GCS_IF_UNMODIFIED_SINCE }
+};
+
+
+/*
+ * The headers below as lines that follow another one.  None of the values has
+ * a line break: nginx refuses it in a client's header, and takes an answer's
+ * header up to it.
+ */
+
+ngx_int_t
+ngx_http_gcs_client_lines_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    u_char                     *p;
+    size_t                      len;
+    ngx_uint_t                  i, n;
+    ngx_http_headers_in_t      *in;
+    ngx_http_gcs_line_t        *line;
+    ngx_http_variable_value_t   value[NGX_HTTP_GCS_LINES];
+
+    v->not_found = 1;
+
+    in = &r->headers_in;
+    line = ngx_http_gcs_lines;
+    n = NGX_HTTP_GCS_LINES;
+
+    if ((r->upstream == NULL || !r->upstream->cacheable)
+        && in->if_range == NULL
+        && in->if_match == NULL
+        && in->if_none_match == NULL
+        && in->if_modified_since == NULL
+        && in->if_unmodified_since == NULL)
+    {
+        n -= NGX_HTTP_GCS_CONDITIONS;
+    }
+
+    len = 0;
+
+    for (i = 0; i < n; i++) {
+
+        if (line[i].value(r, &value[i], line[i].data) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        if (value[i].not_found) {
+            value[i].len = 0;
+        }
+
+        if (value[i].len) {
+            len += line[i].start.len + value[i].len;
+        }
+    }
+
+    if (len == 0) {
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(r->pool, len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    v->data = p;
+    v->len = len;
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+
+    for (i = 0; i < n; i++) {
+
+        if (value[i].len) {
+            p = ngx_cpymem(p, line[i].start.data, line[i].start.len);
+            p = ngx_cpymem(p, value[i].data, value[i].len);
+        }
+    }
+
+    return NGX_OK;
+}
 
 
 /*

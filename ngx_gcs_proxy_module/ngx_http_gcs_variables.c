@@ -80,6 +80,9 @@ static ngx_http_variable_t  ngx_http_gcs_variables[] = {
     { ngx_string("__gcs_user_project"), NULL,
       ngx_http_gcs_user_project_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
+    { ngx_string("__gcs_client_lines"), NULL,
+      ngx_http_gcs_client_lines_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
     { ngx_string("__gcs_accept_encoding"), NULL,
       ngx_http_gcs_accept_encoding_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
