@@ -156,10 +156,17 @@ ngx_str_t
 ngx_http_gcs_slice_range(ngx_http_request_t *r)
 {
     ngx_str_t                   range;
+    ngx_http_gcs_loc_conf_t    *glcf;
     ngx_http_gcs_main_conf_t   *gmcf;
     ngx_http_variable_value_t  *v;
 
     ngx_str_null(&range);
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
+
+    if (glcf->passing && !glcf->sliced) {
+        return range;
+    }
 
     gmcf = ngx_http_get_module_main_conf(r, ngx_http_gcs_proxy_module);
 
