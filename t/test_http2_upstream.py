@@ -69,6 +69,24 @@ def test_objects_and_ranges_arrive(server):
     assert server.get("/media/none").status == 404
 
 
+def test_what_the_client_asks_for_goes_up_as_headers_of_their_own(
+        server, emulator, bucket):
+    etag = emulator.get_object(bucket, "a.bin")["etag"]
+    asked = {
+        "Range": "bytes=10-19", "If-Range": etag, "If-Match": etag,
+        "If-None-Match": '"x"', "Accept-Encoding": "gzip",
+        "If-Modified-Since": "Thu, 01 Jan 2015 00:00:00 GMT",
+        "If-Unmodified-Since": "Thu, 01 Jan 2099 00:00:00 GMT"}
+    part = server.get("/media/a.bin", headers=asked)
+    assert (part.status, part.body) == (206, bytes(range(10, 20)))
+
+    headers = {name.lower(): value for name, value
+               in emulator.requests("storage")[-1]["headers"]}
+    assert {name.lower(): value for name, value in asked.items()}.items() \
+        <= headers.items()
+    assert headers["user-agent"].startswith("ngx_gcs_proxy_module/")
+
+
 def test_the_origin_is_asked_by_http2(server):
     server.get("/media/a.bin")
     assert "HTTP/2.0" in (server.dir / "h2.log").read_text()

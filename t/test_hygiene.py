@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 
 import pytest
 
@@ -160,6 +161,27 @@ def test_the_white_list_is_what_it_is(front, item, emulator):
         "accept-encoding", "range", "if-range", "if-match", "if-none-match",
         "if-modified-since", "if-unmodified-since"}
     assert headers["accept-encoding"] == "gzip"
+    assert headers["range"] == "bytes=0-5"
+    assert headers["if-none-match"] == '"x"'
+    assert headers["if-unmodified-since"] == "Thu, 01 Jan 2099 00:00:00 GMT"
+    assert re.fullmatch(r"ngx_gcs_proxy_module/[\d.]+", headers["user-agent"])
+
+
+@pytest.mark.parametrize("name", ["Range", "If-Range", "If-None-Match"])
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n ", "\0"])
+def test_a_value_does_not_begin_another_line(end, name, front, item,
+                                             emulator):
+    """They go to GCS in one piece, so that nothing may divide them."""
+    with front().connect() as connection:
+        connection.send(f"GET /media/a HTTP/1.1\r\nHost: a\r\n"
+                        f"Range: bytes=0-1\r\n"
+                        f"{name}: a{end}X-Evil: b\r\n\r\n".encode())
+        response = connection.response()
+
+    # LF alone ends a line; X-Evil is a header then, and not for GCS
+    assert response.status in ((200, 206) if end == "\n" else (400,))
+    for record in emulator.requests("storage"):
+        assert not [n for n, _ in record["headers"] if "evil" in n.lower()]
 
 
 def test_a_subrequest_carries_nothing_of_the_client_either(
