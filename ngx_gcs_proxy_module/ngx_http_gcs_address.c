@@ -287,24 +287,14 @@ static ngx_int_t
 ngx_http_gcs_request_path(ngx_http_request_t *r, ngx_str_t *path,
     char **reason)
 {
-    u_char     *p;
-    ngx_int_t   rc;
-    ngx_str_t   raw;
+    ngx_int_t  rc;
 
     if (r != r->main || r->internal || !r->valid_unparsed_uri) {
         *path = r->uri;
         return NGX_OK;
     }
 
-    raw = r->unparsed_uri;
-
-    p = ngx_strlchr(raw.data, raw.data + raw.len, '?');
-
-    if (p) {
-        raw.len = p - raw.data;
-    }
-
-    rc = ngx_gcs_object_decode_path(r->pool, &raw, path, reason);
+    rc = ngx_gcs_object_decode_path(r->pool, &r->unparsed_uri, path, reason);
 
     if (rc != NGX_OK) {
         return rc;
