@@ -287,22 +287,36 @@ static ngx_int_t
 ngx_http_gcs_request_path(ngx_http_request_t *r, ngx_str_t *path,
     char **reason)
 {
-    ngx_int_t  rc;
+    ngx_int_t   rc;
+    ngx_str_t  *raw, *uri;
+
+    raw = &r->unparsed_uri;
+    uri = &r->uri;
 
     if (r != r->main || r->internal || !r->valid_unparsed_uri) {
-        *path = r->uri;
+        *path = *uri;
         return NGX_OK;
     }
 
-    rc = ngx_gcs_object_decode_path(r->pool, &r->unparsed_uri, path, reason);
+    if (raw->len >= uri->len
+        && (raw->len == uri->len || raw->data[uri->len] == '?')
+        && ngx_memcmp(raw->data, uri->data, uri->len) == 0)
+    {
+        /* nginx had nothing to decode, to merge or to remove */
+
+        *path = *uri;
+        return NGX_OK;
+    }
+
+    rc = ngx_gcs_object_decode_path(r->pool, raw, path, reason);
 
     if (rc != NGX_OK) {
         return rc;
     }
 
-    if ((path->len == r->uri.len
-         && ngx_memcmp(path->data, r->uri.data, path->len) == 0)
-        || ngx_gcs_object_same_path(path, &r->uri))
+    if ((path->len == uri->len
+         && ngx_memcmp(path->data, uri->data, path->len) == 0)
+        || ngx_gcs_object_same_path(path, uri))
     {
         return NGX_OK;
     }
@@ -369,7 +383,13 @@ ngx_http_gcs_make_uri(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
     *p++ = '/';
     p = ngx_cpymem(p, object->bucket.data, object->bucket.len);
     *p++ = '/';
-    (void) ngx_gcs_escape_path(p, object->name.data, object->name.len);
+
+    if (len == object->name.len) {
+        ngx_memcpy(p, object->name.data, len);
+
+    } else {
+        (void) ngx_gcs_escape_path(p, object->name.data, object->name.len);
+    }
 
     ctx->addressed = 1;
 
