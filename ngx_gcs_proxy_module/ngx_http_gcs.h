@@ -150,6 +150,10 @@ char *ngx_http_gcs_endpoint(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 /* the address of the location's endpoint, also where there is no "gcs_pass" */
 ngx_http_gcs_address_t *ngx_http_gcs_address(ngx_http_gcs_loc_conf_t *conf);
 
+/* finds the address for a location without an endpoint that may sign URLs */
+char *ngx_http_gcs_address_merge(ngx_conf_t *cf,
+    ngx_http_gcs_loc_conf_t *conf);
+
 /*
  * The endpoint of the location, made when it is used for the first time: an
  * upstream that keeps connections, and a TLS context.  NULL: the fault has
@@ -460,6 +464,9 @@ char *ngx_http_gcs_presign_host(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_gcs_presign_cache(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+
+/* whether the location asks nothing of GCS, but answers with URLs of TLS */
+ngx_uint_t ngx_http_gcs_presign_only(ngx_http_gcs_loc_conf_t *conf);
 
 /* merges them, and checks that they go together */
 char *ngx_http_gcs_presign_merge(ngx_conf_t *cf,

@@ -246,7 +246,38 @@ ngx_http_gcs_address(ngx_http_gcs_loc_conf_t *conf)
         return &conf->endpoint->address;
     }
 
-    return conf->address ? conf->address : &ngx_http_gcs_google;
+    if (conf->address) {
+        return conf->address;
+    }
+
+    return conf->universe_address ? conf->universe_address
+                                  : &ngx_http_gcs_google;
+}
+
+
+char *
+ngx_http_gcs_address_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
+{
+    ngx_http_gcs_main_conf_t  *gmcf;
+
+    if (conf->address) {
+        return NGX_CONF_OK;
+    }
+
+    gmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_gcs_proxy_module);
+
+    conf->universe_address = ngx_palloc(cf->pool,
+                                        sizeof(ngx_http_gcs_address_t));
+
+    if (conf->universe_address == NULL
+        || ngx_http_gcs_endpoint_default(cf, conf, gmcf,
+                                         conf->universe_address)
+           != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
 }
 
 

@@ -366,6 +366,7 @@ ngx_http_gcs_create_loc_conf(ngx_conf_t *cf)
      *     conf->name = { 0, NULL };
      *     conf->identity = NULL;
      *     conf->address = NULL;
+     *     conf->universe_address = NULL;
      *     conf->ssl_trusted_certificate = { 0, NULL };
      *     conf->methods = 0;
      *     conf->mode = NULL;

@@ -448,6 +448,18 @@ ngx_http_gcs_presign_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *prev,
 }
 
 
+/* without TLS, the other way sees to it that the host is this machine */
+
+ngx_uint_t
+ngx_http_gcs_presign_only(ngx_http_gcs_loc_conf_t *conf)
+{
+    return conf->mode
+           && conf->mode->lengths == NULL
+           && ngx_strcmp(conf->mode->value.data, "presign") == 0
+           && ngx_http_gcs_address(conf)->tls;
+}
+
+
 /* whether "$gcs_signed_url" is used somewhere */
 
 static ngx_uint_t
@@ -528,6 +540,10 @@ ngx_http_gcs_presign_check(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
         ngx_http_gcs_conf_warn(cf, conf,
             "\"gcs_presign_ttl\" is more than 12 hours, but a URL that IAM "
             "has signed may be void after that: its keys change");
+    }
+
+    if (ngx_http_gcs_address_merge(cf, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
     }
 
     return ngx_http_gcs_presign_zone(cf, gmcf, conf, iam);

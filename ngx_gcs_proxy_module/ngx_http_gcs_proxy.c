@@ -172,8 +172,9 @@ static ngx_http_gcs_default_t  ngx_http_gcs_hmac_signed[] = {
 char *
 ngx_http_gcs_proxy_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
 {
-    char           *rv;
-    ngx_command_t  *cmd;
+    char                      *rv;
+    ngx_command_t             *cmd;
+    ngx_http_core_loc_conf_t  *clcf;
 
     cmd = ngx_http_gcs_proxy_command("proxy_connect_timeout");
 
@@ -188,6 +189,16 @@ ngx_http_gcs_proxy_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
     rv = ngx_http_gcs_proxy_check(cf, conf);
     if (rv != NGX_CONF_OK) {
         return rv;
+    }
+
+    if (ngx_http_gcs_presign_only(conf)) {
+
+        /* nothing is asked of GCS from here, so its name is not looked up */
+
+        clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+        clcf->handler = ngx_http_gcs_handler;
+
+        return NGX_CONF_OK;
     }
 
     if (conf->proxy_handler) {
@@ -500,7 +511,7 @@ ngx_http_gcs_proxy_finish(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
     ngx_http_complex_value_t  *name;
     ngx_http_core_loc_conf_t  *clcf;
 
-    if (!conf->passing) {
+    if (!conf->passing || ngx_http_gcs_presign_only(conf)) {
         return NGX_CONF_OK;
     }
 

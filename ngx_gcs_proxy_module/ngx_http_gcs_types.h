@@ -196,6 +196,7 @@ struct ngx_http_gcs_loc_conf_s {
     ngx_http_gcs_identity_t     *identity;   /* NULL: auth has variables */
 
     ngx_http_gcs_address_t      *address;
+    ngx_http_gcs_address_t      *universe_address;  /* without that one */
     ngx_flag_t                   ssl_verify;
     ngx_str_t                    ssl_trusted_certificate;
     ngx_uint_t                   keepalive;

@@ -309,3 +309,44 @@ def test_a_window_is_checked_without_gcs_pass_too(serve):
 def test_seconds_instead_of_minutes_are_asked_about(serve):
     server = serve("gcs_presign_ttl 15;")
     server.wait_log("were minutes meant")
+
+
+def test_a_location_that_only_signs_needs_nobody_to_be_found(nginx, key_file):
+    server = nginx("""
+        gcs_credentials reader { file %%KEY%%; }
+        server {
+            listen 127.0.0.1:%%PORT%%;
+            location /media/ {
+                gcs_pass     gs://test-bucket/;
+                gcs_endpoint https://nowhere.invalid;
+                gcs_auth     reader;
+                gcs_mode     presign;
+                limit_except GET { deny all; }
+                if ($arg_teapot) { return 418; }
+            }
+        }""")
+    url = url_of(server.get("/media/a.txt"))
+    assert url.startswith("https://nowhere.invalid/test-bucket/a.txt?")
+    assert server.request("POST", "/media/a.txt").status == 403
+    assert server.get("/media/a.txt?teapot=1").status == 418
+
+
+@pytest.mark.parametrize("location,path", [
+    ("location /media/ { gcs_pass gs://test-bucket/; gcs_auth @; "
+     "gcs_mode presign; }", "/media/a.txt"),
+    ("location /media/ { gcs_object gs://test-bucket/a.txt; gcs_auth @; "
+     "return 303 $gcs_signed_url; }", "/media/"),
+])
+def test_a_url_is_of_the_universe_of_its_identity(
+        nginx, key_file, location, path):
+    key_file.write_text(json.dumps({**json.loads(key_file.read_text()),
+                                    "universe_domain": "example.goog"}))
+    server = nginx("""
+        gcs_credentials other {
+            file            %%KEY%%;
+            universe_domain example.goog;
+        }
+        server { listen 127.0.0.1:%%PORT%%; """
+                   + location.replace("@", "other") + " }")
+    assert url_of(server.get(path)).startswith(
+        "https://storage.example.goog/test-bucket/a.txt?")
