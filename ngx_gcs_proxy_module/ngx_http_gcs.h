@@ -13,6 +13,7 @@
 #include <ngx_http.h>
 
 #include "ngx_http_gcs_types.h"
+#include "ngx_http_gcs_cors.h"
 
 
 extern ngx_module_t  ngx_http_gcs_proxy_module;

@@ -33,6 +33,10 @@ ngx_http_gcs_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    if (ngx_http_gcs_cors_takes(r)) {
+        return ngx_http_gcs_cors_options(r);
+    }
+
     if (!ngx_http_gcs_method_allowed(r, presign)) {
         return ngx_http_gcs_not_allowed(r);
     }
@@ -95,6 +99,11 @@ ngx_http_gcs_precontent_handler(ngx_http_request_t *r)
 
         if (rc == NGX_ERROR) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        if (ngx_http_gcs_cors_takes(r)) {
+            ngx_http_finalize_request(r, ngx_http_gcs_cors_options(r));
+            return NGX_DONE;
         }
 
         if (!ngx_http_gcs_method_allowed(r, rc)) {

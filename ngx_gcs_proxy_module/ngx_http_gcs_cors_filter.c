@@ -1,0 +1,420 @@
+
+/*
+ * Copyright (C) the ngx_gcs_proxy_module authors
+ */
+
+
+#include "ngx_http_gcs.h"
+
+
+/*
+ * Nothing of this reaches a cache of nginx: what is stored there is what
+ * Cloud Storage has sent, and this is added to each answer on its way out.
+ */
+
+
+static ngx_int_t ngx_http_gcs_cors_header_filter(ngx_http_request_t *r);
+static void ngx_http_gcs_cors_strip(ngx_http_request_t *r,
+    ngx_http_gcs_cors_conf_t *conf);
+static ngx_uint_t ngx_http_gcs_cors_ours(ngx_http_gcs_cors_conf_t *conf,
+    ngx_str_t *name);
+static ngx_int_t ngx_http_gcs_cors_respond(ngx_http_request_t *r,
+    ngx_http_gcs_cors_conf_t *conf);
+static ngx_int_t ngx_http_gcs_cors_respond_preflight(ngx_http_request_t *r,
+    ngx_http_gcs_cors_request_t *in, ngx_gcs_cors_rule_t *rule);
+static ngx_int_t ngx_http_gcs_cors_vary(ngx_http_request_t *r,
+    ngx_str_t *names, ngx_uint_t n);
+static ngx_table_elt_t *ngx_http_gcs_cors_missing(ngx_http_request_t *r,
+    ngx_str_t *name, ngx_uint_t *missing);
+static ngx_uint_t ngx_http_gcs_cors_listed(ngx_str_t *list, ngx_str_t *name);
+static ngx_int_t ngx_http_gcs_cors_header(ngx_http_request_t *r, char *name,
+    ngx_str_t *value);
+
+
+static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
+
+
+void
+ngx_http_gcs_cors_filter_init(void)
+{
+    ngx_http_next_header_filter = ngx_http_top_header_filter;
+    ngx_http_top_header_filter = ngx_http_gcs_cors_header_filter;
+}
+
+
+static ngx_int_t
+ngx_http_gcs_cors_header_filter(ngx_http_request_t *r)
+{
+    ngx_http_gcs_cors_conf_t  *conf;
+
+    if (r != r->main) {
+        return ngx_http_next_header_filter(r);
+    }
+
+    conf = ngx_http_gcs_cors_in_effect(r);
+
+    if (conf == NULL) {
+        return ngx_http_next_header_filter(r);
+    }
+
+    ngx_http_gcs_cors_strip(r, conf);
+
+    if (conf->active && ngx_http_gcs_cors_respond(r, conf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (conf->policy
+        && ngx_http_gcs_cors_header(r, "Cross-Origin-Resource-Policy",
+                                    ngx_http_gcs_cors_policy(conf->policy))
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (conf->timing.len
+        && ngx_http_gcs_cors_header(r, "Timing-Allow-Origin", &conf->timing)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_next_header_filter(r);
+}
+
+
+/* of "add_header", of a page's own server, and of ours if sent before */
+
+static void
+ngx_http_gcs_cors_strip(ngx_http_request_t *r, ngx_http_gcs_cors_conf_t *conf)
+{
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    part = &r->headers_out.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                return;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (h[i].hash && ngx_http_gcs_cors_ours(conf, &h[i].key)) {
+            h[i].hash = 0;
+        }
+    }
+}
+
+
+static ngx_uint_t
+ngx_http_gcs_cors_ours(ngx_http_gcs_cors_conf_t *conf, ngx_str_t *name)
+{
+    static ngx_str_t  prefix = ngx_string("Access-Control-");
+    static ngx_str_t  policy = ngx_string("Cross-Origin-Resource-Policy");
+    static ngx_str_t  timing = ngx_string("Timing-Allow-Origin");
+
+    if (conf->active && name->len > prefix.len
+        && ngx_strncasecmp(name->data, prefix.data, prefix.len) == 0)
+    {
+        return 1;
+    }
+
+    if (conf->policy && name->len == policy.len
+        && ngx_strncasecmp(name->data, policy.data, policy.len) == 0)
+    {
+        return 1;
+    }
+
+    return conf->timing.len && name->len == timing.len
+           && ngx_strncasecmp(name->data, timing.data, timing.len) == 0;
+}
+
+
+static ngx_int_t
+ngx_http_gcs_cors_respond(ngx_http_request_t *r,
+    ngx_http_gcs_cors_conf_t *conf)
+{
+    ngx_uint_t                    n, preflight;
+    ngx_gcs_cors_rule_t          *rule;
+    ngx_gcs_cors_answer_t         answer;
+    ngx_http_gcs_cors_ctx_t      *ctx;
+    ngx_http_gcs_cors_request_t   in;
+
+    static ngx_str_t  any = ngx_string("*");
+    static ngx_str_t  yes = ngx_string("true");
+
+    /* what the answer depends upon; a preflight, upon all of it */
+
+    static ngx_str_t  vary[] = {
+        ngx_string("Origin"),
+        ngx_string("Access-Control-Request-Method"),
+        ngx_string("Access-Control-Request-Headers"),
+        ngx_string("Access-Control-Request-Private-Network")
+    };
+
+    ngx_http_gcs_cors_read(r, &in);
+
+    ctx = ngx_http_gcs_cors_get_ctx(r);
+    preflight = ctx && ctx->preflight;
+
+    ngx_http_gcs_cors_decide(r, conf, &in, preflight, &answer);
+
+    rule = answer.rule;
+
+    n = preflight ? 3 + conf->asked_private : answer.varies;
+
+    if (ngx_http_gcs_cors_vary(r, vary, n) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (rule == NULL) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_gcs_cors_header(r, "Access-Control-Allow-Origin",
+                                 answer.any ? &any : &in.origin)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (rule->credentials
+        && ngx_http_gcs_cors_header(r, "Access-Control-Allow-Credentials",
+                                    &yes)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (preflight) {
+        return ngx_http_gcs_cors_respond_preflight(r, &in, rule);
+    }
+
+    if (rule->expose_headers.len == 0) {
+        return NGX_OK;
+    }
+
+    return ngx_http_gcs_cors_header(r, "Access-Control-Expose-Headers",
+                                    &rule->expose_headers);
+}
+
+
+static ngx_int_t
+ngx_http_gcs_cors_respond_preflight(ngx_http_request_t *r,
+    ngx_http_gcs_cors_request_t *in, ngx_gcs_cors_rule_t *rule)
+{
+    ngx_str_t  *headers;
+
+    static ngx_str_t  yes = ngx_string("true");
+
+    if (ngx_http_gcs_cors_header(r, "Access-Control-Allow-Methods",
+                                 rule->any_method ? &in->method
+                                                  : &rule->allow_methods)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    /*
+     * What a wildcard allows is named, since "*" is not one for browsers
+     * when there are credentials, and never stands for "Authorization".
+     */
+
+    headers = rule->any_header ? &in->headers : &rule->allow_headers;
+
+    if (headers->len
+        && ngx_http_gcs_cors_header(r, "Access-Control-Allow-Headers", headers)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (in->private_network && rule->private_network
+        && ngx_http_gcs_cors_header(r, "Access-Control-Allow-Private-Network",
+                                    &yes)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_gcs_cors_header(r, "Access-Control-Max-Age", &rule->age);
+}
+
+
+/* adds what is missing, to a line that is there already if possible */
+
+static ngx_int_t
+ngx_http_gcs_cors_vary(ngx_http_request_t *r, ngx_str_t *names, ngx_uint_t n)
+{
+    size_t            len;
+    u_char           *p;
+    ngx_str_t         value;
+    ngx_uint_t        i, missing;
+    ngx_table_elt_t  *h;
+
+    len = 0;
+    h = NULL;
+
+    for (i = 0; i < n; i++) {
+        h = ngx_http_gcs_cors_missing(r, &names[i], &missing);
+
+        if (missing) {
+            len += names[i].len + 2;
+        }
+    }
+
+    if (len == 0) {
+        return NGX_OK;
+    }
+
+    if (h) {
+        len += h->value.len;
+    }
+
+    p = ngx_pnalloc(r->pool, len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    value.data = p;
+
+    if (h) {
+        p = ngx_cpymem(p, h->value.data, h->value.len);
+    }
+
+    for (i = 0; i < n; i++) {
+
+        (void) ngx_http_gcs_cors_missing(r, &names[i], &missing);
+
+        if (!missing) {
+            continue;
+        }
+
+        if (p != value.data) {
+            p = ngx_cpymem(p, ", ", 2);
+        }
+
+        p = ngx_cpymem(p, names[i].data, names[i].len);
+    }
+
+    value.len = p - value.data;
+
+    if (h) {
+        h->value = value;
+        return NGX_OK;
+    }
+
+    return ngx_http_gcs_cors_header(r, "Vary", &value);
+}
+
+
+/* the first line of "Vary", or NULL; and whether the name is in none */
+
+static ngx_table_elt_t *
+ngx_http_gcs_cors_missing(ngx_http_request_t *r, ngx_str_t *name,
+    ngx_uint_t *missing)
+{
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h, *vary;
+
+    vary = NULL;
+    *missing = 1;
+
+    part = &r->headers_out.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                return vary;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (h[i].hash == 0 || h[i].key.len != sizeof("Vary") - 1
+            || ngx_strncasecmp(h[i].key.data, (u_char *) "Vary", 4) != 0)
+        {
+            continue;
+        }
+
+        if (vary == NULL) {
+            vary = &h[i];
+        }
+
+        if (ngx_http_gcs_cors_listed(&h[i].value, name)) {
+            *missing = 0;
+        }
+    }
+}
+
+
+/* whether the list has the name, or "*" */
+
+static ngx_uint_t
+ngx_http_gcs_cors_listed(ngx_str_t *list, ngx_str_t *name)
+{
+    size_t   len;
+    u_char  *p, *last, *start;
+
+    p = list->data;
+    last = p + list->len;
+
+    while (p < last) {
+
+        if (*p == ' ' || *p == '\t' || *p == ',') {
+            p++;
+            continue;
+        }
+
+        for (start = p; p < last && *p != ',' && *p != ' ' && *p != '\t';
+             p++)
+        {
+            /* void */
+        }
+
+        len = p - start;
+
+        if ((len == 1 && *start == '*')
+            || (len == name->len
+                && ngx_strncasecmp(start, name->data, len) == 0))
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+static ngx_int_t
+ngx_http_gcs_cors_header(ngx_http_request_t *r, char *name, ngx_str_t *value)
+{
+    ngx_table_elt_t  *h;
+
+    h = ngx_list_push(&r->headers_out.headers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    h->hash = 1;
+    h->key.data = (u_char *) name;
+    h->key.len = ngx_strlen(name);
+    h->value = *value;
+#if (nginx_version >= 1023000)
+    h->next = NULL;
+#endif
+
+    return NGX_OK;
+}
