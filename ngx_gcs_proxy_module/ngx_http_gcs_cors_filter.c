@@ -168,7 +168,11 @@ ngx_http_gcs_cors_respond(ngx_http_request_t *r,
 
     rule = answer.rule;
 
-    n = preflight ? 3 + conf->asked_private : answer.varies;
+    n = answer.varies;
+
+    if (preflight) {
+        n = conf->asked_private ? 4 : 3;
+    }
 
     if (ngx_http_gcs_cors_vary(r, vary, n) != NGX_OK) {
         return NGX_ERROR;
