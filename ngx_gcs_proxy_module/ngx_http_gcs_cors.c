@@ -84,8 +84,10 @@ ngx_http_gcs_cors_here(ngx_http_request_t *r)
 
 
 /*
- * Contexts do not survive an internal redirect, a cleanup does.  Until no
- * rewrite can follow, only an error makes the location the one that answers.
+ * Contexts do not survive an internal redirect, a cleanup does.  A location
+ * that a rewrite leaves again is forgotten; one that has been settled, or has
+ * ended with an error, is the one that answers, unless the page of the error
+ * has rules of its own.
  */
 
 static ngx_int_t
@@ -100,13 +102,15 @@ ngx_http_gcs_cors_remember(ngx_http_request_t *r, ngx_uint_t settled)
 
     if (ctx) {
 
-        if (conf) {
-            ctx->conf = conf;
-            ctx->settled = settled;
-
-        } else if (!ctx->settled && !r->error_page && !r->err_status) {
-            ctx->conf = NULL;
+        if ((ctx->settled || r->error_page || r->err_status)
+            && !(conf && conf->ruled))
+        {
+            ctx->settled = 1;
+            return NGX_OK;
         }
+
+        ctx->conf = conf;
+        ctx->settled = settled;
 
         return NGX_OK;
     }
@@ -172,14 +176,14 @@ ngx_http_gcs_cors_get_ctx(ngx_http_request_t *r)
 
 
 ngx_http_gcs_cors_conf_t *
-ngx_http_gcs_cors_in_effect(ngx_http_request_t *r)
+ngx_http_gcs_cors_in_effect(ngx_http_request_t *r, ngx_uint_t ruled)
 {
     ngx_http_gcs_cors_ctx_t   *ctx;
     ngx_http_gcs_cors_conf_t  *conf;
 
     conf = ngx_http_gcs_cors_here(r);
 
-    if (conf) {
+    if (conf && (conf->ruled || !ruled)) {
         return conf;
     }
 

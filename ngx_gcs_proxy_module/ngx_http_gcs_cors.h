@@ -54,7 +54,8 @@ typedef struct {
     ngx_array_t                 *active;     /* complete; NULL: no CORS */
     unsigned                     off:1;      /* "gcs_cors off" is written */
     unsigned                     file:1;     /* the rules are of a file */
-    unsigned                     governs:1;  /* something is to be done */
+    unsigned                     ruled:1;    /* about CORS, "off" included */
+    unsigned                     governs:1;  /* ... or the other headers */
     unsigned                     asked_private:1;  /* some rule looks at it */
 } ngx_http_gcs_cors_conf_t;
 
@@ -143,8 +144,12 @@ ngx_uint_t ngx_http_gcs_cors_takes(ngx_http_request_t *r);
 /* answers an OPTIONS that is no preflight; returns as a content handler */
 ngx_int_t ngx_http_gcs_cors_options(ngx_http_request_t *r);
 
-/* what is in effect for the answer to the request, or NULL */
-ngx_http_gcs_cors_conf_t *ngx_http_gcs_cors_in_effect(ngx_http_request_t *r);
+/*
+ * What is in effect for the answer to the request, or NULL: with ruled set
+ * for CORS, else for the headers beside it.
+ */
+ngx_http_gcs_cors_conf_t *ngx_http_gcs_cors_in_effect(ngx_http_request_t *r,
+    ngx_uint_t ruled);
 
 /* the context of the request, or NULL */
 ngx_http_gcs_cors_ctx_t *ngx_http_gcs_cors_get_ctx(ngx_http_request_t *r);

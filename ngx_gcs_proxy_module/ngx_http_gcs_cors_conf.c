@@ -178,7 +178,7 @@ ngx_http_gcs_cors_postconfiguration(ngx_conf_t *cf)
 
     cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
 
-    /* what is added later runs earlier: before "return", and after limits */
+    /* what is added late runs early: before "return" */
 
     h = ngx_array_push(&cmcf->phases[NGX_HTTP_REWRITE_PHASE].handlers);
     if (h == NULL) {
@@ -186,13 +186,6 @@ ngx_http_gcs_cors_postconfiguration(ngx_conf_t *cf)
     }
 
     *h = ngx_http_gcs_cors_rewrite_handler;
-
-    h = ngx_array_push(&cmcf->phases[NGX_HTTP_PREACCESS_PHASE].handlers);
-    if (h == NULL) {
-        return NGX_ERROR;
-    }
-
-    *h = ngx_http_gcs_cors_preaccess_handler;
 
     ngx_http_gcs_cors_filter_init();
 
@@ -217,7 +210,9 @@ ngx_http_gcs_cors_create_loc_conf(ngx_conf_t *cf)
      *     conf->active = NULL;
      *     conf->off = 0;
      *     conf->file = 0;
+     *     conf->ruled = 0;
      *     conf->governs = 0;
+     *     conf->asked_private = 0;
      */
 
     conf->rules = NGX_CONF_UNSET_PTR;
@@ -262,8 +257,8 @@ ngx_http_gcs_cors_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_OK;
     }
 
-    conf->governs = conf->off || conf->rules || conf->policy
-                    || conf->timing.len;
+    conf->ruled = conf->off || conf->rules;
+    conf->governs = conf->ruled || conf->policy || conf->timing.len;
 
     if (conf->rules == NULL || conf->rules->nelts == 0) {
         return NGX_CONF_OK;

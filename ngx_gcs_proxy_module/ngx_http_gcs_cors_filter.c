@@ -14,10 +14,10 @@
 
 
 static ngx_int_t ngx_http_gcs_cors_header_filter(ngx_http_request_t *r);
-static void ngx_http_gcs_cors_strip(ngx_http_request_t *r,
-    ngx_http_gcs_cors_conf_t *conf);
-static ngx_uint_t ngx_http_gcs_cors_ours(ngx_http_gcs_cors_conf_t *conf,
-    ngx_str_t *name);
+static void ngx_http_gcs_cors_strip(ngx_http_request_t *r, char *name,
+    size_t len, ngx_uint_t prefix);
+static ngx_int_t ngx_http_gcs_cors_replace(ngx_http_request_t *r, char *name,
+    ngx_str_t *value);
 static ngx_int_t ngx_http_gcs_cors_respond(ngx_http_request_t *r,
     ngx_http_gcs_cors_conf_t *conf);
 static ngx_int_t ngx_http_gcs_cors_respond_preflight(ngx_http_request_t *r,
@@ -51,28 +51,30 @@ ngx_http_gcs_cors_header_filter(ngx_http_request_t *r)
         return ngx_http_next_header_filter(r);
     }
 
-    conf = ngx_http_gcs_cors_in_effect(r);
+    conf = ngx_http_gcs_cors_in_effect(r, 1);
 
-    if (conf == NULL) {
-        return ngx_http_next_header_filter(r);
+    if (conf && conf->active) {
+
+        ngx_http_gcs_cors_strip(r, "Access-Control-",
+                                sizeof("Access-Control-") - 1, 1);
+
+        if (ngx_http_gcs_cors_respond(r, conf) != NGX_OK) {
+            return NGX_ERROR;
+        }
     }
 
-    ngx_http_gcs_cors_strip(r, conf);
+    conf = ngx_http_gcs_cors_in_effect(r, 0);
 
-    if (conf->active && ngx_http_gcs_cors_respond(r, conf) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    if (conf->policy
-        && ngx_http_gcs_cors_header(r, "Cross-Origin-Resource-Policy",
-                                    ngx_http_gcs_cors_policy(conf->policy))
+    if (conf && conf->policy
+        && ngx_http_gcs_cors_replace(r, "Cross-Origin-Resource-Policy",
+                                     ngx_http_gcs_cors_policy(conf->policy))
            != NGX_OK)
     {
         return NGX_ERROR;
     }
 
-    if (conf->timing.len
-        && ngx_http_gcs_cors_header(r, "Timing-Allow-Origin", &conf->timing)
+    if (conf && conf->timing.len
+        && ngx_http_gcs_cors_replace(r, "Timing-Allow-Origin", &conf->timing)
            != NGX_OK)
     {
         return NGX_ERROR;
@@ -82,10 +84,14 @@ ngx_http_gcs_cors_header_filter(ngx_http_request_t *r)
 }
 
 
-/* of "add_header", of a page's own server, and of ours if sent before */
+/*
+ * Removes headers by their name, or by how it begins: those of "add_header",
+ * of the server of an error's page, and ours if the filter runs again.
+ */
 
 static void
-ngx_http_gcs_cors_strip(ngx_http_request_t *r, ngx_http_gcs_cors_conf_t *conf)
+ngx_http_gcs_cors_strip(ngx_http_request_t *r, char *name, size_t len,
+    ngx_uint_t prefix)
 {
     ngx_uint_t        i;
     ngx_list_part_t  *part;
@@ -106,34 +112,22 @@ ngx_http_gcs_cors_strip(ngx_http_request_t *r, ngx_http_gcs_cors_conf_t *conf)
             i = 0;
         }
 
-        if (h[i].hash && ngx_http_gcs_cors_ours(conf, &h[i].key)) {
+        if (h[i].hash && (h[i].key.len == len
+                          || (prefix && h[i].key.len > len))
+            && ngx_strncasecmp(h[i].key.data, (u_char *) name, len) == 0)
+        {
             h[i].hash = 0;
         }
     }
 }
 
 
-static ngx_uint_t
-ngx_http_gcs_cors_ours(ngx_http_gcs_cors_conf_t *conf, ngx_str_t *name)
+static ngx_int_t
+ngx_http_gcs_cors_replace(ngx_http_request_t *r, char *name, ngx_str_t *value)
 {
-    static ngx_str_t  prefix = ngx_string("Access-Control-");
-    static ngx_str_t  policy = ngx_string("Cross-Origin-Resource-Policy");
-    static ngx_str_t  timing = ngx_string("Timing-Allow-Origin");
+    ngx_http_gcs_cors_strip(r, name, ngx_strlen(name), 0);
 
-    if (conf->active && name->len > prefix.len
-        && ngx_strncasecmp(name->data, prefix.data, prefix.len) == 0)
-    {
-        return 1;
-    }
-
-    if (conf->policy && name->len == policy.len
-        && ngx_strncasecmp(name->data, policy.data, policy.len) == 0)
-    {
-        return 1;
-    }
-
-    return conf->timing.len && name->len == timing.len
-           && ngx_strncasecmp(name->data, timing.data, timing.len) == 0;
+    return ngx_http_gcs_cors_header(r, name, value);
 }
 
 

@@ -283,6 +283,15 @@ ngx_http_gcs_postconfiguration(ngx_conf_t *cf)
 
     *h = ngx_http_gcs_precontent_handler;
 
+    /* this module is an early one, so that limits have been applied before */
+
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_PREACCESS_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_http_gcs_cors_preaccess_handler;
+
     return NGX_OK;
 }
 
