@@ -283,6 +283,8 @@ def here(text: str, folder: Path) -> str:
     text = re.sub(r"\blisten\s+[^\s;]+", listen, text)
     text = re.sub(r"\bfile(\s+)\S+/federation\.json;",
                   rf"file\1{folder}/federation.json;", text)
+    text = re.sub(r"\bgcs_cors_file(\s+)\S+;",
+                  rf"gcs_cors_file\1{folder}/cors.json;", text)
     text = re.sub(r"\bfile\s+(?!\S+/federation)\S+\.json;",
                   f"file {folder}/key.json;", text)
     text = re.sub(r"(\bhmac_key\s+\S+\s+)/[^\s;]+;",
@@ -300,6 +302,8 @@ def files(tmp_path_factory) -> Path:
     (folder / "key.json").write_text(KEY % json.dumps(
         signing_key().private_pem))
     (folder / "federation.json").write_text(json.dumps(FEDERATION))
+    (folder / "cors.json").write_text(next(
+        block.text for block in blocks("json") if block.page == "cors.md"))
     (folder / "hmac-secret").write_text("x" * 40 + "\n")
     create(str(folder))
 
