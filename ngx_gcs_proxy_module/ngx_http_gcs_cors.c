@@ -219,11 +219,15 @@ ngx_http_gcs_cors_read(ngx_http_request_t *r, ngx_http_gcs_cors_request_t *in)
             i = 0;
         }
 
-        name = h[i].lowcase_key;
+        if (h[i].hash == 0) {
+            continue;
+        }
+
+        name = h[i].key.data;
         len = h[i].key.len;
 
         if (len == sizeof("origin") - 1
-            && ngx_memcmp(name, "origin", sizeof("origin") - 1) == 0)
+            && ngx_strncasecmp(name, (u_char *) "origin", len) == 0)
         {
             in->origin = h[i].value;
             in->origins++;
@@ -231,8 +235,8 @@ ngx_http_gcs_cors_read(ngx_http_request_t *r, ngx_http_gcs_cors_request_t *in)
         }
 
         if (len <= sizeof("access-control-request-") - 1
-            || ngx_memcmp(name, "access-control-request-",
-                          sizeof("access-control-request-") - 1)
+            || ngx_strncasecmp(name, (u_char *) "access-control-request-",
+                               sizeof("access-control-request-") - 1)
                != 0)
         {
             continue;
@@ -241,16 +245,21 @@ ngx_http_gcs_cors_read(ngx_http_request_t *r, ngx_http_gcs_cors_request_t *in)
         name += sizeof("access-control-request-") - 1;
         len -= sizeof("access-control-request-") - 1;
 
-        if (len == 6 && ngx_memcmp(name, "method", 6) == 0) {
+        if (len == 6
+            && ngx_strncasecmp(name, (u_char *) "method", len) == 0)
+        {
             in->method = h[i].value;
             in->methods++;
 
-        } else if (len == 7 && ngx_memcmp(name, "headers", 7) == 0) {
+        } else if (len == 7
+                   && ngx_strncasecmp(name, (u_char *) "headers", len) == 0)
+        {
             in->headers = h[i].value;
             in->lists++;
 
         } else if (len == sizeof("private-network") - 1
-                   && ngx_memcmp(name, "private-network", len) == 0
+                   && ngx_strncasecmp(name, (u_char *) "private-network", len)
+                      == 0
                    && h[i].value.len == 4
                    && ngx_memcmp(h[i].value.data, "true", 4) == 0)
         {

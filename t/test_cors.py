@@ -410,6 +410,29 @@ def test_a_cache_never_has_the_headers_of_somebody(front):
     assert ONE.encode() not in kept[0]
 
 
+def test_what_nginx_makes_of_a_cached_object_has_them_once(front):
+    """The range filter comes later, and may send the headers again."""
+    server = front(location(f"gcs_cors {ONE};", "proxy_cache z;"
+                            "proxy_cache_valid 404 1m;"))
+    for headers, status in (({}, 200), ({"Range": "bytes=1-2"}, 206),
+                            ({"Range": "bytes=1-2,4-5"}, 206),
+                            ({"Range": "bytes=99-"}, 416),
+                            ({"If-None-Match": "*"}, 304),
+                            ({"If-Match": '"x"'}, 412)):
+        response = server.get("/a.txt", {**headers, "Origin": ONE})
+        assert (response.status, cors(response)) == (status, actual()), headers
+    for _ in range(2):
+        assert cors(server.get("/none", {"Origin": ONE})) == actual()
+
+
+def test_compression_keeps_its_own_vary(front):
+    server = front(location(f"gcs_cors {ONE}; gzip on; gzip_vary on;"
+                            "gzip_min_length 1; gzip_types text/plain;"))
+    response = server.get("/a.txt", {"Origin": ONE, "Accept-Encoding": "gzip"})
+    assert response.get("Content-Encoding") == "gzip"
+    assert sorted(response.all("Vary")) == ["Accept-Encoding", "Origin"]
+
+
 # preflights
 
 def test_a_preflight_is_answered_here(front, emulator):
