@@ -81,8 +81,8 @@ in_root() {
     settings=(PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
               HOME=/root LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1)
 
-    for name in CI GCS_FUZZ_SECONDS TERM http_proxy https_proxy no_proxy \
-                PIP_INDEX_URL PIP_DEFAULT_TIMEOUT
+    for name in CI GCS_BROWSER GCS_FUZZ_SECONDS TERM http_proxy https_proxy \
+                no_proxy PIP_INDEX_URL PIP_DEFAULT_TIMEOUT
     do
         [ -z "${!name:-}" ] || settings+=("$name=${!name}")
     done
