@@ -321,6 +321,15 @@ def test_a_page_with_rules_of_its_own_goes_by_them(front):
     assert cors(server.get("/none", {"Origin": ONE})) == {}
 
 
+def test_they_stay_with_what_such_a_page_falls_back_to(front):
+    server = front(location(f"gcs_cors {ONE};", "error_page 404 /p/x;", more="""
+        location /p/ { %s gcs_cors *; try_files /none @c; }
+        location @c { return 200 c; }""" % GCS))
+    response = server.get("/none", {"Origin": ONE})
+    assert (response.body, cors(response)["access-control-allow-origin"]) \
+        == (b"c", "*")
+
+
 def test_where_a_rewrite_leads_other_rules_apply(front):
     server = front(location(f"gcs_cors {ONE};", "rewrite ^ /other/ last;",
                             more="location /other/ { return 200; }"))

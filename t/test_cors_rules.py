@@ -31,7 +31,8 @@ def ask(toolbox) -> Iterator[Callable[..., Answer]]:  # noqa: F811
     program = toolbox.folder / "rules"
     run(["gcc", *WARNINGS, *SANITIZE, "-D_GNU_SOURCE", *toolbox.includes,
          *(UNIT / f"{name}.c" for name in ("rules", "shim", "support")),
-         *sorted(MODULE.glob("ngx_gcs_cors*.c")), *LIBRARIES, "-o", program])
+         *sorted(MODULE.glob("ngx_gcs_cors*.c")), MODULE / "ngx_gcs_crypto.c",
+         *LIBRARIES, "-o", program])
     process = subprocess.Popen([program], stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE, env=sanitizers())
 
@@ -294,7 +295,7 @@ def decide(rules: list[Answer], origin: str | None, method: str,
 @given(RULES, st.one_of(st.none(), st.sampled_from(
     [*ORIGINS[1:], "https://a.example.evil", "https://b.example",
      "https://a.example:443", "http://c.example", "garbage", ""])),
-    st.sampled_from(METHODS[:-1]), ASKED, st.booleans())
+    st.sampled_from([*METHODS[:-1], "get", "Put"]), ASKED, st.booleans())
 def test_a_file_is_evaluated_as_the_model_does(ask, rules, origin, method,
                                                headers, wrapped):
     file = json.dumps({"cors": rules} if wrapped else rules)

@@ -141,6 +141,7 @@ static test_match_t  matches[] = {
     { "https://*.e.x", "https://e.x", NGX_GCS_CORS_NO },
     { "https://*.e.x", "https://a.b.e.x", NGX_GCS_CORS_NO },
     { "https://*.e.x", "https://ae.x", NGX_GCS_CORS_NO },
+    { "https://*.e.x", "https://abe.x", NGX_GCS_CORS_NO },
     { "https://*.e.x", "http://a.e.x", NGX_GCS_CORS_NO },
     { "https://*.e.x", "https://a.e.x.evil", NGX_GCS_CORS_NO },
     { "https://*.e.x", "https://a.fe.x", NGX_GCS_CORS_NO },
