@@ -14,7 +14,7 @@
 
 #define NGX_GCS_SIGNING_FOLLOW    25        /* looks at others' results, ms */
 #define NGX_GCS_SIGNING_BACKOFF   1000      /* ms */
-#define NGX_GCS_SIGNING_LEASE     11000     /* ms, of a key's signature */
+#define NGX_GCS_SIGNING_LEASE     3000      /* ms: others take over */
 
 
 static ngx_gcs_signing_t *ngx_gcs_signing_find(u_char *digest);
@@ -24,6 +24,9 @@ static ngx_int_t ngx_gcs_signing_copy(ngx_gcs_signing_t *signing,
     ngx_gcs_signing_request_t *req);
 static void ngx_gcs_signing_free(ngx_gcs_signing_t *signing);
 static ngx_int_t ngx_gcs_signing_begin(ngx_gcs_signing_t *signing);
+static void ngx_gcs_signing_renew(ngx_event_t *ev);
+static void ngx_gcs_signing_timer(ngx_event_t *ev,
+    ngx_event_handler_pt handler, ngx_msec_t delay);
 static void ngx_gcs_signing_follow(ngx_event_t *ev);
 static void ngx_gcs_signing_wait(ngx_gcs_signing_t *signing,
     ngx_gcs_signing_waiter_t *waiter, ngx_msec_t timeout);
@@ -200,6 +203,10 @@ ngx_gcs_signing_free(ngx_gcs_signing_t *signing)
         ngx_del_timer(&signing->timer);
     }
 
+    if (signing->renewal.timer_set) {
+        ngx_del_timer(&signing->renewal);
+    }
+
     ngx_gcs_signing_blob_cancel(signing);
 
     if (signing->req.key) {
@@ -239,10 +246,31 @@ ngx_gcs_signing_begin(ngx_gcs_signing_t *signing)
         }
 
         signing->leased = 1;
+
+        ngx_gcs_signing_timer(&signing->renewal, ngx_gcs_signing_renew,
+                              NGX_GCS_SIGNING_LEASE / 3);
     }
 
     return req->signer ? ngx_gcs_signing_blob(signing)
                        : ngx_gcs_signing_thread(signing);
+}
+
+
+/* a worker that has died does not do it any more */
+
+static void
+ngx_gcs_signing_renew(ngx_event_t *ev)
+{
+    ngx_gcs_signing_t  *signing;
+
+    signing = (ngx_gcs_signing_t *)
+                  ((u_char *) ev - offsetof(ngx_gcs_signing_t, renewal));
+
+    ngx_gcs_url_cache_renew(signing->req.cache, signing->req.digest,
+                            NGX_GCS_SIGNING_LEASE);
+
+    ngx_gcs_signing_timer(ev, ngx_gcs_signing_renew,
+                          NGX_GCS_SIGNING_LEASE / 3);
 }
 
 
@@ -284,11 +312,15 @@ void
 ngx_gcs_signing_sleep(ngx_gcs_signing_t *signing,
     ngx_event_handler_pt handler, ngx_msec_t delay)
 {
-    ngx_event_t  *ev;
+    ngx_gcs_signing_timer(&signing->timer, handler, delay);
+}
 
+
+static void
+ngx_gcs_signing_timer(ngx_event_t *ev, ngx_event_handler_pt handler,
+    ngx_msec_t delay)
+{
     ngx_gcs_signing_connection.fd = (ngx_socket_t) -1;
-
-    ev = &signing->timer;
 
     ev->data = &ngx_gcs_signing_connection;
     ev->handler = handler;
@@ -333,7 +365,8 @@ void
 ngx_gcs_signing_failed(ngx_gcs_signing_t *signing)
 {
     if (signing->leased) {
-        ngx_gcs_url_cache_release(signing->req.cache, signing->req.digest);
+        ngx_gcs_url_cache_release(signing->req.cache, signing->req.digest,
+                                  1);
     }
 
     ngx_gcs_signing_wake(signing, NGX_DECLINED, NULL);
@@ -480,12 +513,16 @@ ngx_gcs_signing_exit_process(ngx_cycle_t *cycle)
 
         if (signing->leased) {
             ngx_gcs_url_cache_release(signing->req.cache,
-                                      signing->req.digest);
+                                      signing->req.digest, 0);
         }
 
         if (signing->posted) {
 
             /* a thread may still use it */
+
+            if (signing->renewal.timer_set) {
+                ngx_del_timer(&signing->renewal);
+            }
 
             ngx_queue_remove(q);
             continue;

@@ -121,11 +121,6 @@ ngx_gcs_signing_blob_send(ngx_gcs_signing_t *signing, ngx_str_t *token)
         return ngx_gcs_signing_blob_error(signing, "no memory");
     }
 
-    if (signing->leased) {
-        ngx_gcs_url_cache_renew(what->cache, what->digest,
-                                signer->conf->timeout + 1000);
-    }
-
     signing->fetch = ngx_gcs_fetch(&req, signer->conf,
                                    ngx_gcs_signing_blob_handler, signing);
 

@@ -28,6 +28,7 @@ typedef struct {
     ngx_gcs_signing_pool_t      *threads;
     ngx_msec_t                   started;
     ngx_event_t                  timer;      /* for the next try or look */
+    ngx_event_t                  renewal;    /* of the lease */
     unsigned                     leased:1;   /* the right is ours */
 
     /* by IAM */

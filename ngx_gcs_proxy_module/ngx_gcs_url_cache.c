@@ -291,7 +291,8 @@ ngx_gcs_url_cache_renew(ngx_gcs_url_cache_t *cache, u_char *key,
 
 
 void
-ngx_gcs_url_cache_release(ngx_gcs_url_cache_t *cache, u_char *key)
+ngx_gcs_url_cache_release(ngx_gcs_url_cache_t *cache, u_char *key,
+    ngx_uint_t failed)
 {
     ngx_slab_pool_t            *shpool;
     ngx_gcs_url_cache_entry_t  *entry;
@@ -305,7 +306,7 @@ ngx_gcs_url_cache_release(ngx_gcs_url_cache_t *cache, u_char *key)
 
     if (entry) {
         entry->lease = 0;
-        entry->failed = ngx_current_msec;
+        entry->failed = failed ? ngx_current_msec : 0;
     }
 
     ngx_shmtx_unlock(&shpool->mutex);

@@ -67,8 +67,9 @@ ngx_int_t ngx_gcs_url_cache_lease(ngx_gcs_url_cache_t *cache, u_char *key,
 void ngx_gcs_url_cache_renew(ngx_gcs_url_cache_t *cache, u_char *key,
     ngx_msec_t ttl);
 
-/* gives the right back, because signing has failed */
-void ngx_gcs_url_cache_release(ngx_gcs_url_cache_t *cache, u_char *key);
+/* gives the right back; with failed set those who wait for it have failed */
+void ngx_gcs_url_cache_release(ngx_gcs_url_cache_t *cache, u_char *key,
+    ngx_uint_t failed);
 
 /* keeps the URL, if it is not too long */
 void ngx_gcs_url_cache_set(ngx_gcs_url_cache_t *cache, u_char *key,

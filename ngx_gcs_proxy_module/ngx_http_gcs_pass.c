@@ -136,9 +136,9 @@ ngx_http_gcs_precontent_handler(ngx_http_request_t *r)
     if (glcf->signing) {
         rc = ngx_http_gcs_signature_ready(r, ctx, ngx_http_gcs_phase_resume);
 
-        if (rc == NGX_AGAIN || glcf->mode) {
+        if (rc == NGX_AGAIN || (glcf->mode && ctx->addressed)) {
 
-            /* "gcs_mode presign": a token has no use here */
+            /* "gcs_mode presign" of an object: a token has no use here */
 
             return rc;
         }
@@ -402,6 +402,11 @@ ngx_http_gcs_wait_handler(ngx_gcs_token_waiter_t *waiter, ngx_int_t rc)
 
     if (rc != NGX_OK) {
         rc = ngx_http_gcs_token_failed(r, ctx, waiter->token, rc);
+
+        if (ctx->optional) {
+            ctx->unsigned_url = 1;
+            rc = NGX_OK;
+        }
     }
 
     ngx_http_gcs_wake(ctx, rc);

@@ -438,7 +438,7 @@ ngx_http_gcs_presign_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *prev,
     }
 
     conf->signing = conf->waiting && !conf->passing && conf->auth
-                    && ngx_http_gcs_presign_variable(cf);
+                    && (conf->mode || ngx_http_gcs_presign_variable(cf));
 
     if (!conf->signing && (!conf->passing || conf->mode == NULL)) {
         return NGX_CONF_OK;
@@ -460,7 +460,7 @@ ngx_http_gcs_presign_only(ngx_http_gcs_loc_conf_t *conf)
 }
 
 
-/* whether "$gcs_signed_url" is used somewhere */
+/* whether "$gcs_signed_url" is used somewhere; a page of SSI is not known */
 
 static ngx_uint_t
 ngx_http_gcs_presign_variable(ngx_conf_t *cf)

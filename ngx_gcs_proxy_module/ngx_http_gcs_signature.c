@@ -97,8 +97,8 @@ ngx_http_gcs_sign_url(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
     }
 
     if (signs == NGX_HTTP_GCS_SIGNS_IAM && ctx->identity->signer == NULL) {
-        return ngx_http_gcs_signature_cannot(r, ctx, " by IAM before nginx "
-                                                     "is reloaded");
+        return ngx_http_gcs_signature_cannot(r, ctx, " by IAM: no location "
+                   "wanted to when nginx was started");
     }
 
     rc = ngx_http_gcs_signature_url(r, ctx, signs, &url);
@@ -302,7 +302,12 @@ ngx_http_gcs_signature_account(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
     if (account->len == 0) {
         rc = ngx_gcs_token_get(signer, &token, &generation);
 
-        if (rc == NGX_AGAIN && resume) {
+        if (rc == NGX_AGAIN && resume == NULL) {
+            return ngx_http_gcs_signature_cannot(r, ctx,
+                       " before the access phase: IAM signs");
+        }
+
+        if (rc == NGX_AGAIN) {
             return ngx_http_gcs_wait_token(r, ctx, signer, resume);
         }
 
@@ -610,5 +615,11 @@ ngx_http_gcs_signature_ready(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
         ctx->unsigned_url = 1;
     }
 
-    return (rc == NGX_AGAIN) ? NGX_AGAIN : NGX_DECLINED;
+    if (rc == NGX_AGAIN) {
+        return NGX_AGAIN;
+    }
+
+    ctx->optional = 0;
+
+    return NGX_DECLINED;
 }
