@@ -14,7 +14,6 @@
 
 #define NGX_GCS_SIGNING_FOLLOW    25        /* looks at others' results, ms */
 #define NGX_GCS_SIGNING_BACKOFF   1000      /* ms */
-#define NGX_GCS_SIGNING_LEASE     3000      /* ms: others take over */
 
 
 static ngx_gcs_signing_t *ngx_gcs_signing_find(u_char *digest);
@@ -229,7 +228,7 @@ ngx_gcs_signing_begin(ngx_gcs_signing_t *signing)
 
     if (req->cache && req->digest) {
         rc = ngx_gcs_url_cache_lease(req->cache, req->digest,
-                                     NGX_GCS_SIGNING_LEASE, signing->started);
+                                     signing->started);
 
         if (rc == NGX_DECLINED) {
 
@@ -248,7 +247,7 @@ ngx_gcs_signing_begin(ngx_gcs_signing_t *signing)
         signing->leased = 1;
 
         ngx_gcs_signing_timer(&signing->renewal, ngx_gcs_signing_renew,
-                              NGX_GCS_SIGNING_LEASE / 3);
+                              NGX_GCS_URL_CACHE_LEASE / 3);
     }
 
     return req->signer ? ngx_gcs_signing_blob(signing)
@@ -266,11 +265,10 @@ ngx_gcs_signing_renew(ngx_event_t *ev)
     signing = (ngx_gcs_signing_t *)
                   ((u_char *) ev - offsetof(ngx_gcs_signing_t, renewal));
 
-    ngx_gcs_url_cache_renew(signing->req.cache, signing->req.digest,
-                            NGX_GCS_SIGNING_LEASE);
+    ngx_gcs_url_cache_renew(signing->req.cache, signing->req.digest);
 
     ngx_gcs_signing_timer(ev, ngx_gcs_signing_renew,
-                          NGX_GCS_SIGNING_LEASE / 3);
+                          NGX_GCS_URL_CACHE_LEASE / 3);
 }
 
 

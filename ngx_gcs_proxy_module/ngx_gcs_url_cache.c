@@ -13,8 +13,8 @@
 #define NGX_GCS_URL_CACHE_MAGIC  0x67637501
 #define NGX_GCS_URL_CACHE_WAYS   8
 
-/* milliseconds; a longer lease is none */
-#define NGX_GCS_URL_CACHE_LEASE  600000
+/* milliseconds: how much the clocks of two workers may differ, and more */
+#define NGX_GCS_URL_CACHE_DRIFT  1000
 
 
 #define ngx_gcs_url_cache_entries(cache)                                      \
@@ -216,7 +216,7 @@ ngx_gcs_url_cache_get(ngx_gcs_url_cache_t *cache, u_char *key,
 
 ngx_int_t
 ngx_gcs_url_cache_lease(ngx_gcs_url_cache_t *cache, u_char *key,
-    ngx_msec_t ttl, ngx_msec_t since)
+    ngx_msec_t since)
 {
     ngx_int_t                   rc;
     ngx_slab_pool_t            *shpool;
@@ -235,7 +235,7 @@ ngx_gcs_url_cache_lease(ngx_gcs_url_cache_t *cache, u_char *key,
         entry = ngx_gcs_url_cache_make(cache, key);
 
         if (entry) {
-            entry->lease = ngx_current_msec + ttl;
+            entry->lease = ngx_current_msec + NGX_GCS_URL_CACHE_LEASE;
         }
 
         goto done;
@@ -249,14 +249,14 @@ ngx_gcs_url_cache_lease(ngx_gcs_url_cache_t *cache, u_char *key,
 
     } else if (entry->failed
                && (ngx_msec_int_t) (entry->failed - since) >= 0
-               && (ngx_msec_int_t) (entry->failed - ngx_current_msec) < 1000)
+               && (ngx_msec_int_t) (entry->failed - ngx_current_msec)
+                  < NGX_GCS_URL_CACHE_DRIFT)
     {
-        /* clocks of workers differ a little, those of garbage a lot */
 
         rc = NGX_DECLINED;
 
     } else {
-        entry->lease = ngx_current_msec + ttl;
+        entry->lease = ngx_current_msec + NGX_GCS_URL_CACHE_LEASE;
         entry->failed = 0;
     }
 
@@ -269,8 +269,7 @@ done:
 
 
 void
-ngx_gcs_url_cache_renew(ngx_gcs_url_cache_t *cache, u_char *key,
-    ngx_msec_t ttl)
+ngx_gcs_url_cache_renew(ngx_gcs_url_cache_t *cache, u_char *key)
 {
     ngx_slab_pool_t            *shpool;
     ngx_gcs_url_cache_entry_t  *entry;
@@ -283,7 +282,7 @@ ngx_gcs_url_cache_renew(ngx_gcs_url_cache_t *cache, u_char *key,
     entry = ngx_gcs_url_cache_find(cache, key);
 
     if (entry && ngx_gcs_url_cache_busy(entry)) {
-        entry->lease = ngx_current_msec + ttl;
+        entry->lease = ngx_current_msec + NGX_GCS_URL_CACHE_LEASE;
     }
 
     ngx_shmtx_unlock(&shpool->mutex);
@@ -475,7 +474,10 @@ ngx_gcs_url_cache_busy(ngx_gcs_url_cache_entry_t *entry)
 
     left = (ngx_msec_int_t) (entry->lease - ngx_current_msec);
 
-    return entry->lease && left > 0 && left <= NGX_GCS_URL_CACHE_LEASE;
+    /* what has gone astray makes nobody wait for ever */
+
+    return entry->lease && left > 0
+           && left <= NGX_GCS_URL_CACHE_LEASE + NGX_GCS_URL_CACHE_DRIFT;
 }
 
 

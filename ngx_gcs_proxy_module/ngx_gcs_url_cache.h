@@ -17,6 +17,9 @@
 /* a longer URL is not kept, bytes */
 #define NGX_GCS_URL_CACHE_URL_MAX   1976
 
+/* how long a right to sign lasts unless it is renewed, milliseconds */
+#define NGX_GCS_URL_CACHE_LEASE     3000
+
 /* what a URL takes of a zone's size, bytes */
 #define NGX_GCS_URL_CACHE_ENTRY     2048
 
@@ -55,17 +58,16 @@ ngx_int_t ngx_gcs_url_cache_get(ngx_gcs_url_cache_t *cache, u_char *key,
     ngx_pool_t *pool, ngx_str_t *url, time_t *until);
 
 /*
- * Asks for the right to sign that URL, for ttl milliseconds.  NGX_OK:
+ * Asks for the right to sign that URL, for a while.  NGX_OK:
  * granted; it ends with set() or release().  NGX_AGAIN: another worker signs
  * it.  NGX_DONE: it is there now.  NGX_DECLINED: another worker has failed
  * since the time since, of ngx_current_msec.
  */
 ngx_int_t ngx_gcs_url_cache_lease(ngx_gcs_url_cache_t *cache, u_char *key,
-    ngx_msec_t ttl, ngx_msec_t since);
+    ngx_msec_t since);
 
-/* prolongs the right, for ttl milliseconds from now on */
-void ngx_gcs_url_cache_renew(ngx_gcs_url_cache_t *cache, u_char *key,
-    ngx_msec_t ttl);
+/* prolongs the right, from now on */
+void ngx_gcs_url_cache_renew(ngx_gcs_url_cache_t *cache, u_char *key);
 
 /* gives the right back; with failed set those who wait for it have failed */
 void ngx_gcs_url_cache_release(ngx_gcs_url_cache_t *cache, u_char *key,

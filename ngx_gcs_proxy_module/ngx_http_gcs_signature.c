@@ -97,8 +97,8 @@ ngx_http_gcs_sign_url(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
     }
 
     if (signs == NGX_HTTP_GCS_SIGNS_IAM && ctx->identity->signer == NULL) {
-        return ngx_http_gcs_signature_cannot(r, ctx, " by IAM: no location "
-                   "wanted to when nginx was started");
+        return ngx_http_gcs_signature_cannot(r, ctx, " by IAM: nothing was "
+                   "prepared for it when nginx was started");
     }
 
     rc = ngx_http_gcs_signature_url(r, ctx, signs, &url);

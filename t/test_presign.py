@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -191,6 +192,15 @@ def test_query_parameters_are_signed_and_heeded(serve):
     assert requests.get(url.replace("attachment", "inline")).status_code == 403
 
 
+def test_a_file_name_may_have_any_characters(serve):
+    server = serve("gcs_presign_query response-content-disposition "
+                   "'attachment; filename=\"naïve 漢字.txt\"';")
+    url = url_of(server.get("/media/a.txt"))
+    got = requests.get(url)
+    assert got.headers["Content-Disposition"].encode("latin-1").decode() \
+        == 'attachment; filename="naïve 漢字.txt"'
+
+
 @pytest.mark.parametrize("host, start, path", [
     ("path", "{emulator}/test-bucket/a.txt?", None),
     ("virtual", "http://test-bucket.{authority}/a.txt?", None),
@@ -278,6 +288,23 @@ def test_a_signed_url_is_in_no_log(serve):
     assert len(logs) >= 2
     for path in logs:
         assert signature not in path.read_text()
+
+
+def test_the_log_format_of_the_docs_has_no_signed_url(
+        nginx, emulator, key_file, bucket, tmp_path):
+    """Not even that of a client which shows one."""
+    text = (Path(__file__).parents[1] / "docs" / "variables.md").read_text()
+    formats = re.findall(r"^log_format gcs[^;]*;", text, re.MULTILINE)
+    assert len(formats) == 1
+    log = tmp_path / "gcs.log"
+    server = nginx(formats[0] + LOCATION.format(
+        f"access_log {log} gcs;" + MEDIA.format("gcs_mode presign;")))
+    url = url_of(server.get("/media/a.txt"))
+    server.get("/media/b.txt?" + urlsplit(url).query)
+    server.stop()
+    logged = log.read_text()
+    assert "GET /media/b.txt" in logged
+    assert fields(url)["X-Goog-Signature"] not in logged
 
 
 @pytest.mark.parametrize("directives, words", [
