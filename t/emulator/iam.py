@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import json
 import re
 import time
@@ -40,6 +41,12 @@ _METHODS = {
     "signBlob": ("iam.serviceAccounts.signBlob", {"delegates", "payload"},
                  "payload"),
 }
+
+
+@functools.cache
+def _signer(email: str) -> Signer:
+    """Slow to make, so an account keeps its key over a reset."""
+    return Signer()
 
 
 class IamCredentials(Service):
@@ -230,7 +237,7 @@ class IamCredentials(Service):
                                   "Base64 decoding failed")
         # Off the loop, for nothing else may wait for the making of a key.
         if account.signer is None:
-            made = await asyncio.to_thread(Signer)
+            made = await asyncio.to_thread(_signer, account.email)
             account.signer = account.signer or made
         signature = account.signer.sign(base64.b64decode(payload))
         context.record["signature"] = signature.hex()     # as URLs have it

@@ -13,18 +13,21 @@
 /* the longest way has seven steps and its impersonation */
 #define FUZZ_STEPS  12
 
-/* the files in their order, the metadata server, and other ways */
-#define FUZZ_KINDS  (TEST_FILES + 5)
+/* the files in their order, the metadata server, other ways, a signature */
+#define FUZZ_KINDS  (TEST_FILES + 6)
+#define FUZZ_BLOB   (TEST_FILES + 5)
 
 
 static void fuzz_configure(ngx_uint_t kind);
-static void fuzz_walk(ngx_pool_t *pool, ngx_gcs_credentials_t *cred,
+static void fuzz_walk(ngx_pool_t *pool, ngx_gcs_grant_t *grant,
     const uint8_t *data, size_t size);
+static ngx_gcs_grant_t *fuzz_grant(ngx_pool_t *pool, ngx_uint_t kind);
 static const uint8_t *fuzz_answer(ngx_pool_t *pool, ngx_gcs_response_t *res,
     const uint8_t *data, const uint8_t *last);
 static void fuzz_request(ngx_gcs_request_t *req);
 static void fuzz_header(ngx_str_t *header);
 static void fuzz_token(ngx_gcs_grant_t *grant);
+static void fuzz_blob(ngx_gcs_grant_t *grant);
 static void fuzz_error(ngx_gcs_grant_t *grant, ngx_uint_t answered);
 
 
@@ -66,8 +69,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     pool = test_pool();
 
-    fuzz_walk(pool, &creds[(u_char) (data[0] - 'a') % FUZZ_KINDS], data + 1,
-              size - 1);
+    fuzz_walk(pool, fuzz_grant(pool, (u_char) (data[0] - 'a') % FUZZ_KINDS),
+              data + 1, size - 1);
 
     ngx_destroy_pool(pool);
 
@@ -75,7 +78,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 }
 
 
-/* "a" to "o", the first byte of an input */
+/* "a" to "p", the first byte of an input */
 
 static void
 fuzz_configure(ngx_uint_t kind)
@@ -103,8 +106,10 @@ fuzz_configure(ngx_uint_t kind)
     }
 
     file = kind < TEST_FILES ? kind
-           : kind == FUZZ_KINDS - 1 ? TEST_IMPERSONATED_KEY
+           : kind >= TEST_FILES + 4 ? TEST_IMPERSONATED_KEY
            : TEST_EXTERNAL_AWS;
+
+    cred->signing = (kind == FUZZ_BLOB);
 
     json = files_json(file);
     fuzz_check(files_parse(pool, json, cred, &err) == NGX_OK);
@@ -138,19 +143,30 @@ fuzz_configure(ngx_uint_t kind)
 }
 
 
+static ngx_gcs_grant_t *
+fuzz_grant(ngx_pool_t *pool, ngx_uint_t kind)
+{
+    static ngx_str_t  account = ngx_string("signer@demo");
+    static ngx_str_t  token = ngx_string("hidden");
+    static ngx_str_t  text = ngx_string("GOOG4-RSA-SHA256\n");
+
+    return (kind == FUZZ_BLOB)
+           ? ngx_gcs_grant_blob(pool, &creds[kind], &account, &token, &text)
+           : ngx_gcs_grant_create(pool, &creds[kind]);
+}
+
+
 static void
-fuzz_walk(ngx_pool_t *pool, ngx_gcs_credentials_t *cred, const uint8_t *data,
+fuzz_walk(ngx_pool_t *pool, ngx_gcs_grant_t *grant, const uint8_t *data,
     size_t size)
 {
     ngx_int_t            rc;
     ngx_uint_t           step;
     const uint8_t       *last;
-    ngx_gcs_grant_t     *grant;
     ngx_gcs_request_t    req;
     ngx_gcs_response_t   res;
 
     last = data + size;
-    grant = ngx_gcs_grant_create(pool, cred);
 
     for (step = 0; /* void */ ; step++) {
 
@@ -183,7 +199,10 @@ fuzz_walk(ngx_pool_t *pool, ngx_gcs_credentials_t *cred, const uint8_t *data,
             continue;
         }
 
-        if (rc == NGX_OK) {
+        if (rc == NGX_OK && grant->cred->signing) {
+            fuzz_blob(grant);
+
+        } else if (rc == NGX_OK) {
             fuzz_token(grant);
 
         } else {
@@ -298,6 +317,27 @@ fuzz_token(ngx_gcs_grant_t *grant)
         fuzz_check(grant->account.data[i] > ' '
                    && grant->account.data[i] < 0x7f);
     }
+}
+
+
+static void
+fuzz_blob(ngx_gcs_grant_t *grant)
+{
+    size_t           i;
+    volatile u_char  ch;
+
+    fuzz_check(grant->blob.len > 0
+               && grant->blob.len <= NGX_GCS_GRANT_BLOB_MAX);
+    fuzz_check(grant->token.len == 0 && grant->lifetime == 0);
+    fuzz_check(grant->error.len == 0 && grant->word == NULL);
+
+    /* all of it is there to be read */
+
+    for (i = 0; i < grant->blob.len; i++) {
+        ch = grant->blob.data[i];
+    }
+
+    (void) ch;
 }
 
 
