@@ -559,7 +559,8 @@ def signer(google, workers: list[int]) -> int:
     suffix = f":{port:04X}"
     inode = next(line.split()[9] for line in
                  Path("/proc/net/tcp").read_text().splitlines()
-                 if line.split()[1].endswith(suffix))
+                 if line.split()[1].endswith(suffix)
+                 and line.split()[9] != "0")     # one that has been closed
     for pid in workers:
         for fd in Path(f"/proc/{pid}/fd").iterdir():
             if os.readlink(fd) == f"socket:[{inode}]":
