@@ -32,7 +32,8 @@ FUZZ_SECONDS = int(os.environ.get("GCS_FUZZ_SECONDS", "5"))
 PURE = [
     source
     for name in ("escape", "object", "crypto", "credentials", "jwt",
-                 "explain", "grant", "sign", "aws", "cors")
+                 "explain", "grant", "sign", "aws", "cors", "unescape",
+                 "fileuri")
     for source in sorted(MODULE.glob(f"ngx_gcs_{name}*.c"))
     if source.stem == f"ngx_gcs_{name}"
     or source.stem.startswith(f"ngx_gcs_{name}_")
