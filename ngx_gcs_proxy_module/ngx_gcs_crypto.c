@@ -37,6 +37,20 @@ static EVP_MAC_CTX *ngx_gcs_crypto_hmac_ctx(void);
 static void ngx_gcs_crypto_wipe(void *data);
 
 
+/*
+ * Finding an algorithm and making a context for it takes OpenSSL 3 longer
+ * than to use them for a text as short as here: each process keeps its own.
+ */
+
+static struct {
+    EVP_MD        *md;
+    EVP_MD_CTX    *md_ctx;
+    EVP_MAC_CTX   *mac_ctx;      /* prepared with the key, if it is known */
+    ngx_uint_t     known;
+    u_char         key[NGX_GCS_SHA256_LEN];
+}  ngx_gcs_crypto_kept;
+
+
 ngx_gcs_key_t *
 ngx_gcs_crypto_load_key(ngx_pool_t *pool, ngx_str_t *pem, char **err)
 {
@@ -293,30 +307,26 @@ done:
 }
 
 
-/*
- * Finding an algorithm and making a context for it takes OpenSSL 3 longer
- * than to use them for a text as short as here: each process keeps its own.
- */
-
 ngx_int_t
 ngx_gcs_crypto_sha256(ngx_str_t *text, u_char *digest)
 {
-    static EVP_MD      *sha256;
-    static EVP_MD_CTX  *sha256_ctx;
+    EVP_MD_CTX  *ctx;
 
-    if (sha256 == NULL) {
-        sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    if (ngx_gcs_crypto_kept.md == NULL) {
+        ngx_gcs_crypto_kept.md = EVP_MD_fetch(NULL, "SHA256", NULL);
     }
 
-    if (sha256_ctx == NULL) {
-        sha256_ctx = EVP_MD_CTX_new();
+    if (ngx_gcs_crypto_kept.md_ctx == NULL) {
+        ngx_gcs_crypto_kept.md_ctx = EVP_MD_CTX_new();
     }
 
-    if (sha256
-        && sha256_ctx
-        && EVP_DigestInit_ex2(sha256_ctx, sha256, NULL) == 1
-        && EVP_DigestUpdate(sha256_ctx, text->data, text->len) == 1
-        && EVP_DigestFinal_ex(sha256_ctx, digest, NULL) == 1)
+    ctx = ngx_gcs_crypto_kept.md_ctx;
+
+    if (ctx
+        && ngx_gcs_crypto_kept.md
+        && EVP_DigestInit_ex2(ctx, ngx_gcs_crypto_kept.md, NULL) == 1
+        && EVP_DigestUpdate(ctx, text->data, text->len) == 1
+        && EVP_DigestFinal_ex(ctx, digest, NULL) == 1)
     {
         return NGX_OK;
     }
@@ -364,35 +374,39 @@ ngx_gcs_crypto_public_key(ngx_pool_t *pool, ngx_gcs_key_t *key,
 ngx_int_t
 ngx_gcs_crypto_hmac(ngx_str_t *key, ngx_str_t *text, u_char *digest)
 {
-    size_t               len;
-    ngx_uint_t           same;
-    static u_char        hmac_key[NGX_GCS_SHA256_LEN];
-    static ngx_uint_t    hmac_known;
-    static EVP_MAC_CTX  *hmac_ctx;
+    u_char       *data;
+    size_t        len;
+    EVP_MAC_CTX  *ctx;
 
-    same = (hmac_known
-            && key->len == NGX_GCS_SHA256_LEN
-            && CRYPTO_memcmp(key->data, hmac_key, NGX_GCS_SHA256_LEN) == 0);
-
-    if (hmac_ctx == NULL) {
-        hmac_ctx = ngx_gcs_crypto_hmac_ctx();
+    if (ngx_gcs_crypto_kept.mac_ctx == NULL) {
+        ngx_gcs_crypto_kept.mac_ctx = ngx_gcs_crypto_hmac_ctx();
     }
 
-    hmac_known = 0;
+    ctx = ngx_gcs_crypto_kept.mac_ctx;
 
-    /* NULL stands for the key of the last time */
+    data = key->len ? key->data : (u_char *) "";
+    len = key->len;
 
-    if (hmac_ctx
-        && EVP_MAC_init(hmac_ctx, same ? NULL : key->len ? key->data
-                                                         : (u_char *) "",
-                        same ? 0 : key->len, NULL)
-           == 1
-        && EVP_MAC_update(hmac_ctx, text->data, text->len) == 1
-        && EVP_MAC_final(hmac_ctx, digest, &len, NGX_GCS_SHA256_LEN) == 1)
+    if (ngx_gcs_crypto_kept.known
+        && len == NGX_GCS_SHA256_LEN
+        && CRYPTO_memcmp(data, ngx_gcs_crypto_kept.key, len) == 0)
+    {
+        /* stands for the key of the last time */
+
+        data = NULL;
+        len = 0;
+    }
+
+    ngx_gcs_crypto_kept.known = 0;
+
+    if (ctx
+        && EVP_MAC_init(ctx, data, len, NULL) == 1
+        && EVP_MAC_update(ctx, text->data, text->len) == 1
+        && EVP_MAC_final(ctx, digest, &len, NGX_GCS_SHA256_LEN) == 1)
     {
         if (key->len == NGX_GCS_SHA256_LEN) {
-            ngx_memcpy(hmac_key, key->data, NGX_GCS_SHA256_LEN);
-            hmac_known = 1;
+            ngx_memcpy(ngx_gcs_crypto_kept.key, key->data, key->len);
+            ngx_gcs_crypto_kept.known = 1;
         }
 
         return NGX_OK;
@@ -461,4 +475,15 @@ ngx_gcs_crypto_wipe(void *data)
     ngx_str_t  *secret = data;
 
     OPENSSL_cleanse(secret->data, secret->len);
+}
+
+
+void
+ngx_gcs_crypto_forget(void *data)
+{
+    EVP_MD_free(ngx_gcs_crypto_kept.md);
+    EVP_MD_CTX_free(ngx_gcs_crypto_kept.md_ctx);
+    EVP_MAC_CTX_free(ngx_gcs_crypto_kept.mac_ctx);
+
+    OPENSSL_cleanse(&ngx_gcs_crypto_kept, sizeof(ngx_gcs_crypto_kept));
 }

@@ -70,6 +70,12 @@ ngx_int_t ngx_gcs_crypto_public_key(ngx_pool_t *pool, ngx_gcs_key_t *key,
 ngx_int_t ngx_gcs_crypto_hmac(ngx_str_t *key, ngx_str_t *text, u_char *digest);
 
 /*
+ * Frees what is kept from one call to the next; what is needed again is made
+ * again.  A handler of a pool's cleanup, data is not used.
+ */
+void ngx_gcs_crypto_forget(void *data);
+
+/*
  * Memory for a secret of len bytes, which is wiped when the pool goes; NULL
  * if memory is out.
  */

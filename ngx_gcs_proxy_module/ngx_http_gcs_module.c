@@ -299,12 +299,22 @@ ngx_http_gcs_postconfiguration(ngx_conf_t *cf)
 static void *
 ngx_http_gcs_create_main_conf(ngx_conf_t *cf)
 {
+    ngx_pool_cleanup_t        *cln;
     ngx_http_gcs_main_conf_t  *gmcf;
 
     gmcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_gcs_main_conf_t));
     if (gmcf == NULL) {
         return NULL;
     }
+
+    /* before the module is unloaded */
+
+    cln = ngx_pool_cleanup_add(cf->pool, 0);
+    if (cln == NULL) {
+        return NULL;
+    }
+
+    cln->handler = ngx_gcs_crypto_forget;
 
     if (ngx_array_init(&gmcf->identities, cf->pool, 4,
                        sizeof(ngx_http_gcs_identity_t *))

@@ -81,7 +81,7 @@ typedef enum {
 EVP_PKEY *test_rsa(int bits);
 
 /* the same as the module has it, in pool */
-ngx_gcs_key_t *test_key(ngx_pool_t *pool, EVP_PKEY *key);
+ngx_gcs_key_t *test_prepared(ngx_pool_t *pool, EVP_PKEY *key);
 
 ngx_str_t test_pem(ngx_pool_t *pool, EVP_PKEY *key, test_pem_e form);
 

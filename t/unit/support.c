@@ -220,7 +220,7 @@ test_rsa(int bits)
 
 
 ngx_gcs_key_t *
-test_key(ngx_pool_t *pool, EVP_PKEY *key)
+test_prepared(ngx_pool_t *pool, EVP_PKEY *key)
 {
     char       *err;
     ngx_str_t   pem;

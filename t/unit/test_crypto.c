@@ -183,7 +183,7 @@ test_sign(void)
 
     pool = test_pool();
     key = test_rsa(2048);
-    loaded = test_key(pool, key);
+    loaded = test_prepared(pool, key);
 
     text = test_text(pool, "header.claims");
 
@@ -271,7 +271,7 @@ test_no_memory(void)
 
     test_check(n > 2, "allocations were made to fail");
 
-    loaded = test_key(keep, key);
+    loaded = test_prepared(keep, key);
 
     pool = test_pool();
     shim_allocs = 0;

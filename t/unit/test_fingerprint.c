@@ -172,14 +172,14 @@ test_numbers(void)
     key = test_rsa(1024);
     cred = test_credentials(pool);
     other = cred;
-    other.key = test_key(pool, key);
+    other.key = test_prepared(pool, key);
     test_differs(&cred, &other, 1, "no key");
 
-    cred.key = test_key(pool, key);
+    cred.key = test_prepared(pool, key);
     test_differs(&cred, &other, 0, "the same key");
 
     another = test_rsa(1024);
-    other.key = test_key(pool, another);
+    other.key = test_prepared(pool, another);
     test_differs(&cred, &other, 1, "another key");
 
     EVP_PKEY_free(another);

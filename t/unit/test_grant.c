@@ -176,7 +176,7 @@ main(void)
     ngx_str_set(&cred.private_key_id, "k-1");
     ngx_str_set(&cred.scope, "a b");
     ngx_str_set(&cred.token_uri, "https://localhost/token");
-    cred.key = test_key(pool, key);
+    cred.key = test_prepared(pool, key);
 
     test_request();
     test_lifetimes();

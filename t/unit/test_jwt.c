@@ -31,7 +31,7 @@ main(void)
 
     pool = test_pool();
     key = test_rsa(2048);
-    prepared = test_key(pool, key);
+    prepared = test_prepared(pool, key);
 
     test_assertion();
     test_self_signed();

@@ -572,7 +572,8 @@ test_with_key(void)
 
     url.hmac = 1;
 
-    test_check(ngx_gcs_sign_url_rsa(pool, test_key(pool, key), &url, &result)
+    test_check(ngx_gcs_sign_url_rsa(pool, test_prepared(pool, key), &url,
+                                    &result)
                == NGX_OK, NULL);
     test_check(ERR_peek_error() == 0, NULL);
 
@@ -762,7 +763,7 @@ test_no_memory(void)
 
     keep = test_pool();
     key = test_rsa(1024);
-    prepared = test_key(keep, key);
+    prepared = test_prepared(keep, key);
     url = test_url(keep);
     url.headers = test_pairs(keep, pairs);
     url.params = test_pairs(keep, pairs);
