@@ -291,6 +291,9 @@ ngx_int_t ngx_http_gcs_suspend(ngx_http_request_t *r,
  */
 void ngx_http_gcs_wake(ngx_http_gcs_ctx_t *ctx, ngx_int_t rc);
 
+/* adds "Allow", the methods of the location, to the answer */
+ngx_int_t ngx_http_gcs_add_allow(ngx_http_request_t *r);
+
 /* goes on with a request whose content handler is ours */
 void ngx_http_gcs_content_resume(ngx_http_request_t *r, ngx_int_t rc);
 

@@ -373,23 +373,9 @@ ngx_http_gcs_cors_takes(ngx_http_request_t *r)
 ngx_int_t
 ngx_http_gcs_cors_options(ngx_http_request_t *r)
 {
-    ngx_table_elt_t          *h;
-    ngx_http_gcs_loc_conf_t  *glcf;
-
-    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
-
-    h = ngx_list_push(&r->headers_out.headers);
-    if (h == NULL) {
+    if (ngx_http_gcs_add_allow(r) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
-
-    h->hash = 1;
-    ngx_str_set(&h->key, "Allow");
-    h->value = glcf->allow;
-    h->lowcase_key = (u_char *) "allow";
-#if (nginx_version >= 1023000)
-    h->next = NULL;
-#endif
 
     return ngx_http_gcs_cors_no_content(r);
 }

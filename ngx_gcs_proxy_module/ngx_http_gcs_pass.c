@@ -256,11 +256,7 @@ ngx_http_gcs_method_allowed(ngx_http_request_t *r, ngx_uint_t presign)
 static ngx_int_t
 ngx_http_gcs_not_allowed(ngx_http_request_t *r)
 {
-    ngx_table_elt_t          *h;
-    ngx_http_gcs_ctx_t       *ctx;
-    ngx_http_gcs_loc_conf_t  *glcf;
-
-    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
+    ngx_http_gcs_ctx_t  *ctx;
 
     ctx = ngx_http_gcs_make_ctx(r);
     if (ctx == NULL) {
@@ -269,9 +265,25 @@ ngx_http_gcs_not_allowed(ngx_http_request_t *r)
 
     ngx_str_set(&ctx->error, "method_not_allowed");
 
+    if (ngx_http_gcs_add_allow(r) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return NGX_HTTP_NOT_ALLOWED;
+}
+
+
+ngx_int_t
+ngx_http_gcs_add_allow(ngx_http_request_t *r)
+{
+    ngx_table_elt_t          *h;
+    ngx_http_gcs_loc_conf_t  *glcf;
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
+
     h = ngx_list_push(&r->headers_out.headers);
     if (h == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        return NGX_ERROR;
     }
 
     h->hash = 1;
@@ -282,7 +294,7 @@ ngx_http_gcs_not_allowed(ngx_http_request_t *r)
     h->next = NULL;
 #endif
 
-    return NGX_HTTP_NOT_ALLOWED;
+    return NGX_OK;
 }
 
 

@@ -493,11 +493,6 @@ ngx_http_gcs_signature_wait(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
         req.key = ctx->identity->source.cred->key;
     }
 
-    rc = ngx_http_gcs_suspend(r, ctx, resume);
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
     ctx->signing.handler = ngx_http_gcs_signature_handler;
     ctx->signing.data = ctx;
     ctx->signing.log = r->connection->log;
@@ -505,11 +500,20 @@ ngx_http_gcs_signature_wait(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
     rc = ngx_gcs_signing(&req, gmcf->threads, &ctx->signing,
                          glcf->token_timeout);
 
-    if (rc == NGX_AGAIN) {
-        return NGX_AGAIN;
+    if (rc != NGX_AGAIN) {
+        return ngx_http_gcs_signature_failed(r, ctx, rc, ctx->signing.word);
     }
 
-    return ngx_http_gcs_signature_failed(r, ctx, rc, ctx->signing.word);
+    /* only now: a request that goes on at once keeps its event handlers */
+
+    rc = ngx_http_gcs_suspend(r, ctx, resume);
+
+    if (rc != NGX_OK) {
+        ngx_gcs_signing_cancel(&ctx->signing);
+        return rc;
+    }
+
+    return NGX_AGAIN;
 }
 
 

@@ -337,6 +337,25 @@ def test_a_page_without_a_signature_is_still_a_page(serve, google, fault,
     assert server.lines("error", "no signed URL of gcs credentials")
 
 
+def test_a_request_that_goes_on_at_once_does_not_look_out_for_its_client(
+        serve, google):
+    """As one that waits does: nginx's proxy has been told not to."""
+    google.fault(kind="iam", count=None, status=403, body="{}")
+    google.fault(kind="storage", count=None, status=200, body="late",
+                 delay=0.5)
+    server = serve(who="machine", server=variable(
+        "proxy_ignore_client_abort on; proxy_pass %%EMULATOR%%/b/o; "
+        "add_header X-Url $gcs_signed_url;"))
+    assert server.get("/page?first").status == 200
+    client = server.connect()
+    client.send(request_bytes("GET", "/page?second", "a"))
+    time.sleep(0.1)
+    client.close()
+    logged = server.wait_access_log(r'/page\?second HTTP/1.1" (\d+)')[0]
+    assert logged[1] != "499"
+    assert len(signatures(google)) == 1    # the second has not asked
+
+
 def test_a_page_without_a_token_for_signing_is_still_a_page(serve, google):
     """As without a signature: the token is for nothing else here."""
     google.fault(kind="metadata", count=None, status=500)
