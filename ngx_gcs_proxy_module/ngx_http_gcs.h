@@ -14,6 +14,7 @@
 
 #include "ngx_http_gcs_types.h"
 #include "ngx_http_gcs_cors.h"
+#include "ngx_http_gcs_takeover.h"
 
 
 extern ngx_module_t  ngx_http_gcs_proxy_module;
@@ -51,6 +52,10 @@ char *ngx_http_gcs_buckets(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_gcs_set_header(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_gcs_user_project(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+
+/* text with variables, ready to be evaluated.  NULL: a fault, logged */
+ngx_http_complex_value_t *ngx_http_gcs_compile(ngx_conf_t *cf,
+    ngx_str_t *text);
 
 /*
  * Adds the arguments "NAME VALUE" of the directive, the value with variables,
@@ -208,6 +213,9 @@ char *ngx_http_gcs_proxy_cache_key(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
 
+/* whether "proxy_http_version" is 2, also before the merge */
+ngx_uint_t ngx_http_gcs_proxy_http2(ngx_http_gcs_loc_conf_t *conf);
+
 /* the stock proxy's directive of that name, or NULL */
 ngx_command_t *ngx_http_gcs_proxy_command(char *name);
 
@@ -306,6 +314,10 @@ void ngx_http_gcs_content_resume(ngx_http_request_t *r, ngx_int_t rc);
  */
 ngx_int_t ngx_http_gcs_resolve(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
+
+/* whether "gcs_buckets" of the location lets the object be asked for */
+ngx_uint_t ngx_http_gcs_bucket_allowed(ngx_http_gcs_loc_conf_t *glcf,
+    ngx_gcs_object_t *object);
 
 /*
  * Notes error, a word for "$gcs_error", logs reason, a text, and returns
@@ -468,6 +480,13 @@ char *ngx_http_gcs_presign_host(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_gcs_presign_cache(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+
+/*
+ * The cache that an argument "zone=NAME[:SIZE]" of a directive names.  NULL:
+ * the fault has been logged.
+ */
+ngx_gcs_url_cache_t *ngx_http_gcs_zone(ngx_conf_t *cf, ngx_command_t *cmd,
+    ngx_str_t *value);
 
 /* whether the location asks nothing of GCS, but answers with URLs of TLS */
 ngx_uint_t ngx_http_gcs_presign_only(ngx_http_gcs_loc_conf_t *conf);

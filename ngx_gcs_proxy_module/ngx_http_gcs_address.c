@@ -17,8 +17,6 @@ static ngx_int_t ngx_http_gcs_resolve_path(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
 static ngx_int_t ngx_http_gcs_request_path(ngx_http_request_t *r,
     ngx_str_t *path, char **reason);
-static ngx_uint_t ngx_http_gcs_bucket_allowed(ngx_http_gcs_loc_conf_t *glcf,
-    ngx_gcs_object_t *object);
 static ngx_int_t ngx_http_gcs_make_uri(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
 
@@ -43,7 +41,13 @@ ngx_http_gcs_resolve(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 
     /* the name of the identity may depend on the object */
 
-    return ngx_http_gcs_resolve_identity(r, ctx);
+    rc = ngx_http_gcs_resolve_identity(r, ctx);
+
+    if (rc == NGX_OK && ctx->identity && ctx->identity->signature) {
+        return ngx_http_gcs_takeover_signed(r, ctx);
+    }
+
+    return rc;
 }
 
 
@@ -69,6 +73,7 @@ ngx_http_gcs_resolve_object(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
         if (pctx && pctx->addressed) {
             ctx->object = pctx->object;
             ctx->uri = pctx->uri;
+            ctx->takeover = pctx->takeover;
             ctx->gzip = pctx->gzip;
             ctx->gzip_known = pctx->gzip_known;
             ctx->addressed = 1;
@@ -151,8 +156,9 @@ ngx_http_gcs_resolve_identity(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 
     ctx->identity = ngx_http_gcs_identity(gmcf, &name);
 
-    if (ctx->identity && ctx->identity->undeclared) {
-
+    if (ctx->identity
+        && (ctx->identity->undeclared || ctx->identity->signature))
+    {
         /* "default" is there or not as other locations want it */
 
         ctx->identity = NULL;
@@ -327,7 +333,7 @@ ngx_http_gcs_request_path(ngx_http_request_t *r, ngx_str_t *path,
 }
 
 
-static ngx_uint_t
+ngx_uint_t
 ngx_http_gcs_bucket_allowed(ngx_http_gcs_loc_conf_t *glcf,
     ngx_gcs_object_t *object)
 {

@@ -105,6 +105,19 @@ ngx_http_gcs_proxy_defaults(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
         return NGX_CONF_ERROR;
     }
 
+    if (conf->identity && conf->identity->signature) {
+
+        /* a URL that is signed for GET is good for nothing else */
+
+        ngx_str_set(&arg, "GET");
+
+        if (ngx_http_gcs_proxy_call(cf, conf, "proxy_method", &arg, NULL)
+            != NGX_CONF_OK)
+        {
+            return NGX_CONF_ERROR;
+        }
+    }
+
     return ngx_http_gcs_proxy_default_key(cf, conf);
 }
 

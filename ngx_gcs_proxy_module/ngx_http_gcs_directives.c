@@ -17,10 +17,9 @@ ngx_http_gcs_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_gcs_loc_conf_t *glcf = conf;
 
-    char                              *err;
-    ngx_str_t                         *value;
-    ngx_http_core_loc_conf_t          *clcf;
-    ngx_http_compile_complex_value_t   ccv;
+    char                      *err;
+    ngx_str_t                 *value;
+    ngx_http_core_loc_conf_t  *clcf;
 
     if (glcf->passing) {
         return "is duplicate";
@@ -46,22 +45,9 @@ ngx_http_gcs_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (ngx_http_script_variables_count(&value[1])) {
 
-        glcf->pass = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
-        if (glcf->pass == NULL) {
-            return NGX_CONF_ERROR;
-        }
+        glcf->pass = ngx_http_gcs_compile(cf, &value[1]);
 
-        ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
-
-        ccv.cf = cf;
-        ccv.value = &value[1];
-        ccv.complex_value = glcf->pass;
-
-        if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
-            return NGX_CONF_ERROR;
-        }
-
-        return NGX_CONF_OK;
+        return glcf->pass ? NGX_CONF_OK : NGX_CONF_ERROR;
     }
 
     err = ngx_gcs_object_parse_url(&value[1], &glcf->target);
@@ -311,8 +297,7 @@ ngx_http_gcs_user_project(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_gcs_loc_conf_t *glcf = conf;
 
-    ngx_str_t                         *value;
-    ngx_http_compile_complex_value_t   ccv;
+    ngx_str_t  *value;
 
     if (glcf->user_project) {
         return "is duplicate";
@@ -322,23 +307,34 @@ ngx_http_gcs_user_project(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     glcf->user_project_source = value[1];
 
-    glcf->user_project = ngx_palloc(cf->pool,
-                                    sizeof(ngx_http_complex_value_t));
-    if (glcf->user_project == NULL) {
-        return NGX_CONF_ERROR;
+    glcf->user_project = ngx_http_gcs_compile(cf, &value[1]);
+
+    return glcf->user_project ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+
+ngx_http_complex_value_t *
+ngx_http_gcs_compile(ngx_conf_t *cf, ngx_str_t *text)
+{
+    ngx_http_complex_value_t          *cv;
+    ngx_http_compile_complex_value_t   ccv;
+
+    cv = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
+    if (cv == NULL) {
+        return NULL;
     }
 
     ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
 
     ccv.cf = cf;
-    ccv.value = &value[1];
-    ccv.complex_value = glcf->user_project;
+    ccv.value = text;
+    ccv.complex_value = cv;
 
     if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
-        return NGX_CONF_ERROR;
+        return NULL;
     }
 
-    return NGX_CONF_OK;
+    return cv;
 }
 
 

@@ -117,9 +117,17 @@ ngx_http_gcs_filter_create_loc_conf(ngx_conf_t *cf)
 static char *
 ngx_http_gcs_filter_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 {
-    return ngx_http_gcs_proxy_finish(cf,
-               ngx_http_conf_get_module_loc_conf(cf,
-                                                 ngx_http_gcs_proxy_module));
+    char                     *rv;
+    ngx_http_gcs_loc_conf_t  *conf;
+
+    conf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_gcs_proxy_module);
+
+    rv = ngx_http_gcs_takeover_finish(cf, conf);
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    return ngx_http_gcs_proxy_finish(cf, conf);
 }
 
 
@@ -153,6 +161,7 @@ ngx_http_gcs_filter_init(ngx_conf_t *cf)
 static ngx_int_t
 ngx_http_gcs_header_filter(ngx_http_request_t *r)
 {
+    ngx_flag_t                sandbox;
     ngx_http_gcs_ctx_t       *ctx;
     ngx_http_gcs_loc_conf_t  *glcf;
 
@@ -178,7 +187,12 @@ ngx_http_gcs_header_filter(ngx_http_request_t *r)
             return NGX_ERROR;
         }
 
-        if (glcf->sandbox && ngx_http_gcs_active_content(r)
+        /* on the application's own origin, or as it is said */
+
+        sandbox = (glcf->sandbox == NGX_CONF_UNSET) ? (ctx && ctx->takeover)
+                                                    : glcf->sandbox;
+
+        if (sandbox && ngx_http_gcs_active_content(r)
             && ngx_http_gcs_add_header(r, "Content-Security-Policy", "sandbox")
                != NGX_OK)
         {

@@ -13,6 +13,7 @@ static ngx_int_t ngx_http_gcs_identity_signer(ngx_conf_t *cf,
 
 static ngx_str_t  ngx_http_gcs_anonymous = ngx_string("anonymous");
 static ngx_str_t  ngx_http_gcs_default = ngx_string("default");
+static ngx_str_t  ngx_http_gcs_signature = ngx_string("signature");
 
 
 ngx_http_gcs_identity_t *
@@ -41,15 +42,23 @@ ngx_http_gcs_identity_init(ngx_conf_t *cf, ngx_http_gcs_main_conf_t *gmcf)
 {
     ngx_http_gcs_identity_t  **identity;
 
-    identity = ngx_array_push(&gmcf->identities);
+    identity = ngx_array_push_n(&gmcf->identities, 2);
     if (identity == NULL) {
         return NGX_ERROR;
     }
 
-    *identity = ngx_http_gcs_identity_create(cf, gmcf,
-                                             &ngx_http_gcs_anonymous);
+    identity[0] = ngx_http_gcs_identity_create(cf, gmcf,
+                                               &ngx_http_gcs_anonymous);
+    identity[1] = ngx_http_gcs_identity_create(cf, gmcf,
+                                               &ngx_http_gcs_signature);
 
-    return *identity ? NGX_OK : NGX_ERROR;
+    if (identity[0] == NULL || identity[1] == NULL) {
+        return NGX_ERROR;
+    }
+
+    identity[1]->signature = 1;
+
+    return NGX_OK;
 }
 
 
@@ -179,11 +188,16 @@ ngx_http_gcs_identity_tokens(ngx_conf_t *cf, ngx_http_gcs_main_conf_t *gmcf)
 
     identity = gmcf->identities.elts;
 
-    /* the first one is "anonymous" */
-
-    for (i = 1; i < gmcf->identities.nelts; i++) {
+    for (i = 0; i < gmcf->identities.nelts; i++) {
 
         source = &identity[i]->source;
+
+        if (source->cred == NULL) {
+
+            /* "anonymous" and "signature" */
+
+            continue;
+        }
 
         if (source->cred->type == NGX_GCS_HMAC_KEY) {
 

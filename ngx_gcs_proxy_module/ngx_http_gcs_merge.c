@@ -49,7 +49,7 @@ ngx_http_gcs_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                                  (NGX_CONF_BITMASK_SET|NGX_HTTP_GCS_READ));
     ngx_conf_merge_msec_value(conf->token_timeout, prev->token_timeout, 10000);
     ngx_conf_merge_value(conf->nosniff, prev->nosniff, 1);
-    ngx_conf_merge_value(conf->sandbox, prev->sandbox, 0);
+    ngx_conf_merge_value(conf->sandbox, prev->sandbox, NGX_CONF_UNSET);
 
     if (conf->address == NULL) {
         conf->address = prev->address;
@@ -72,6 +72,11 @@ ngx_http_gcs_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     rv = ngx_http_gcs_presign_merge(cf, prev, conf);
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    rv = ngx_http_gcs_takeover_merge(cf, prev, conf);
     if (rv != NGX_CONF_OK) {
         return rv;
     }
@@ -265,7 +270,9 @@ ngx_http_gcs_merge_buckets(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
 
     if (conf->pass) {
 
-        if (conf->buckets == NULL) {
+        if (conf->buckets == NULL
+            && !(conf->identity && conf->identity->signature))
+        {
             return ngx_http_gcs_conf_error(cf, conf,
                        "\"gcs_pass\" with variables requires \"gcs_buckets\", "
                        "the list of buckets that may be asked for");

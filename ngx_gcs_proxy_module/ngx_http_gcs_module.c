@@ -181,6 +181,34 @@ static ngx_command_t  ngx_http_gcs_commands[] = {
       0,
       NULL },
 
+    { ngx_string("gcs_takeover"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_http_gcs_takeover,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("gcs_takeover_cache"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE123,
+      ngx_http_gcs_takeover_cache,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("gcs_takeover_hosts"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_gcs_takeover_hosts,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("gcs_takeover_unsigned"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_gcs_loc_conf_t, takeover_unsigned),
+      NULL },
+
     { ngx_string("gcs_token_timeout"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_msec_slot,
@@ -274,6 +302,10 @@ ngx_http_gcs_postconfiguration(ngx_conf_t *cf)
         return NGX_OK;
     }
 
+    if (ngx_http_gcs_takeover_init(cf, gmcf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
 
     h = ngx_array_push(&cmcf->phases[NGX_HTTP_PRECONTENT_PHASE].handlers);
@@ -324,6 +356,9 @@ ngx_http_gcs_create_main_conf(ngx_conf_t *cf)
            != NGX_OK
         || ngx_array_init(&gmcf->locations, cf->pool, 4,
                           sizeof(ngx_http_gcs_loc_conf_t *))
+           != NGX_OK
+        || ngx_array_init(&gmcf->takeovers, cf->pool, 4,
+                          sizeof(ngx_http_gcs_takeover_conf_t *))
            != NGX_OK
         || ngx_gcs_token_store_init(cf, &gmcf->tokens) != NGX_OK
         || ngx_http_gcs_identity_init(cf, gmcf) != NGX_OK)
@@ -391,6 +426,7 @@ ngx_http_gcs_create_loc_conf(ngx_conf_t *cf)
      *     conf->mode = NULL;
      *     conf->presign_method = { 0, NULL };
      *     conf->url_cache = NULL;
+     *     conf->takeover = NULL;
      *     conf->user_project = NULL;
      *     conf->user_project_source = { 0, NULL };
      *     conf->proxy = NULL;
@@ -400,6 +436,7 @@ ngx_http_gcs_create_loc_conf(ngx_conf_t *cf)
      *     conf->endpoint = NULL;
      *     conf->cache_key = { 0, NULL };
      *     conf->passing = 0;
+     *     conf->taking = 0;
      *     conf->waiting = 0;
      */
 
@@ -416,6 +453,9 @@ ngx_http_gcs_create_loc_conf(ngx_conf_t *cf)
     conf->presign_host = NGX_CONF_UNSET_PTR;
     conf->presign_answer = NGX_CONF_UNSET_PTR;
     conf->presign_cache = NGX_CONF_UNSET_PTR;
+    conf->takeover_hosts = NGX_CONF_UNSET_PTR;
+    conf->takeover_unsigned = NGX_CONF_UNSET;
+    conf->takeover_cache = NGX_CONF_UNSET_PTR;
     conf->token_timeout = NGX_CONF_UNSET_MSEC;
     conf->nosniff = NGX_CONF_UNSET;
     conf->sandbox = NGX_CONF_UNSET;

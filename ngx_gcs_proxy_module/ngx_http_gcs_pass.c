@@ -197,13 +197,17 @@ ngx_http_gcs_make_ctx(ngx_http_request_t *r)
 {
     ngx_list_part_t     *part;
     ngx_pool_cleanup_t  *cln;
-    ngx_http_gcs_ctx_t  *ctx;
+    ngx_http_gcs_ctx_t  *ctx, *earlier;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
 
     if (ctx) {
         return ctx;
     }
+
+    /* what was before a redirect: an application may have decided */
+
+    earlier = r->internal ? ngx_http_gcs_get_ctx(r) : NULL;
 
     cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_gcs_ctx_t));
     if (cln == NULL) {
@@ -220,6 +224,7 @@ ngx_http_gcs_make_ctx(ngx_http_request_t *r)
     ctx->request = r;
     ctx->part = part;
     ctx->nelts = part->nelts;
+    ctx->takeover = earlier ? earlier->takeover : NULL;
 
     ngx_http_set_ctx(r, ctx, ngx_http_gcs_proxy_module);
 
@@ -235,6 +240,10 @@ ngx_http_gcs_cleanup(void *data)
     ngx_gcs_token_cancel(&ctx->waiter);
     ngx_gcs_signing_cancel(&ctx->signing);
     ngx_http_gcs_upstream_stop(ctx);
+
+    if (ctx->takeover) {
+        ngx_http_gcs_verdict_cancel(ctx->takeover);
+    }
 }
 
 

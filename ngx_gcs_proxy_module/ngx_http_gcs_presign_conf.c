@@ -334,9 +334,7 @@ ngx_http_gcs_presign_cache(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_gcs_loc_conf_t *glcf = conf;
 
-    u_char     *p;
-    ssize_t     size;
-    ngx_str_t  *value, name, number;
+    ngx_str_t  *value;
 
     if (glcf->presign_cache != NGX_CONF_UNSET_PTR) {
         return "is duplicate";
@@ -349,12 +347,25 @@ ngx_http_gcs_presign_cache(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_OK;
     }
 
-    if (ngx_strncmp(value[1].data, "zone=", 5) != 0) {
+    glcf->presign_cache = ngx_http_gcs_zone(cf, cmd, &value[1]);
+
+    return glcf->presign_cache ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+
+ngx_gcs_url_cache_t *
+ngx_http_gcs_zone(ngx_conf_t *cf, ngx_command_t *cmd, ngx_str_t *value)
+{
+    u_char     *p;
+    ssize_t     size;
+    ngx_str_t   name, number;
+
+    if (ngx_strncmp(value->data, "zone=", 5) != 0) {
         goto invalid;
     }
 
-    name.data = value[1].data + 5;
-    name.len = value[1].len - 5;
+    name.data = value->data + 5;
+    name.len = value->len - 5;
     size = 0;
 
     p = (u_char *) ngx_strchr(name.data, ':');
@@ -375,7 +386,7 @@ ngx_http_gcs_presign_cache(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
                                "zone \"%V\" in \"%V\" directive is too "
                                "small, it must have %uz bytes",
                                &name, &cmd->name, ngx_gcs_url_cache_min());
-            return NGX_CONF_ERROR;
+            return NULL;
         }
     }
 
@@ -383,19 +394,16 @@ ngx_http_gcs_presign_cache(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         goto invalid;
     }
 
-    glcf->presign_cache = ngx_gcs_url_cache_add(cf, &name, size,
-                                                &ngx_http_gcs_proxy_module);
-
-    return glcf->presign_cache ? NGX_CONF_OK : NGX_CONF_ERROR;
+    return ngx_gcs_url_cache_add(cf, &name, size, &ngx_http_gcs_proxy_module);
 
 invalid:
 
     ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                        "invalid value \"%V\" in \"%V\" directive; it must be "
                        "\"zone=NAME:SIZE\", \"zone=NAME\" or \"off\"",
-                       &value[1], &cmd->name);
+                       value, &cmd->name);
 
-    return NGX_CONF_ERROR;
+    return NULL;
 }
 
 

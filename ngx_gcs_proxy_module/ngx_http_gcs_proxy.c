@@ -34,13 +34,14 @@ typedef struct {
 
 static char *ngx_http_gcs_proxy_check(ngx_conf_t *cf,
     ngx_http_gcs_loc_conf_t *conf);
+static char *ngx_http_gcs_proxy_check_signature(ngx_conf_t *cf,
+    ngx_http_gcs_loc_conf_t *conf);
 static char *ngx_http_gcs_proxy_pass(ngx_conf_t *cf,
     ngx_http_gcs_loc_conf_t *conf);
 static char *ngx_http_gcs_proxy_headers(ngx_conf_t *cf,
     ngx_http_gcs_loc_conf_t *conf);
 static char *ngx_http_gcs_proxy_project(ngx_conf_t *cf,
     ngx_http_gcs_loc_conf_t *conf);
-static ngx_uint_t ngx_http_gcs_proxy_http2(ngx_http_gcs_loc_conf_t *conf);
 
 
 /*
@@ -356,7 +357,54 @@ ngx_http_gcs_proxy_check(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
         }
     }
 
+    if (conf->identity && conf->identity->signature) {
+        return ngx_http_gcs_proxy_check_signature(cf, conf);
+    }
+
     return NGX_CONF_OK;
+}
+
+
+/* the request must be what was signed, and who may ask is known to GCS only */
+
+static char *
+ngx_http_gcs_proxy_check_signature(ngx_conf_t *cf,
+    ngx_http_gcs_loc_conf_t *conf)
+{
+    char                     *name;
+    ngx_http_gcs_loc_conf_t  *level;
+
+    name = NULL;
+
+    if (conf->methods & NGX_HTTP_GCS_WRITE) {
+        name = "gcs_methods PUT DELETE";
+
+    } else if (conf->headers) {
+        name = "gcs_set_header";
+
+    } else if (conf->user_project) {
+        name = "gcs_user_project";
+
+    } else if (conf->mode) {
+        name = "gcs_mode";
+    }
+
+    for (level = conf; level && name == NULL; level = level->parent) {
+
+        if (level->proxy->cache != NGX_CONF_UNSET) {
+            name = level->proxy->cache ? "proxy_cache" : NULL;
+            break;
+        }
+    }
+
+    if (name == NULL) {
+        return NGX_CONF_OK;
+    }
+
+    return ngx_http_gcs_conf_error(cf, conf,
+               "\"%s\" cannot be used with \"gcs_auth signature\": a signed "
+               "URL is fetched as it is, and only GCS knows whether its "
+               "signature is right", name);
 }
 
 
@@ -365,10 +413,17 @@ ngx_http_gcs_proxy_pass(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
 {
     char                      *rv;
     u_char                    *p;
-    ngx_str_t                  url;
+    ngx_str_t                  url, uri;
     ngx_http_core_loc_conf_t  *clcf;
 
-    url.len = sizeof("https://$gcs_uri") - 1 + conf->endpoint->upstream.len;
+    if (conf->identity && conf->identity->signature) {
+        ngx_str_set(&uri, "$__gcs_signed_target");
+
+    } else {
+        ngx_str_set(&uri, "$gcs_uri");
+    }
+
+    url.len = sizeof("https://") - 1 + conf->endpoint->upstream.len + uri.len;
 
     p = ngx_pnalloc(cf->pool, url.len + 1);
     if (p == NULL) {
@@ -377,9 +432,9 @@ ngx_http_gcs_proxy_pass(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
 
     url.data = p;
 
-    p = ngx_sprintf(p, "%s://%V$gcs_uri",
+    p = ngx_sprintf(p, "%s://%V%V",
                     conf->endpoint->address.tls ? "https" : "http",
-                    &conf->endpoint->upstream);
+                    &conf->endpoint->upstream, &uri);
     *p = '\0';
     url.len = p - url.data;
 
@@ -440,8 +495,14 @@ ngx_http_gcs_proxy_headers(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
 
     ngx_str_set(&name, "Host");
 
-    rv = ngx_http_gcs_proxy_call(cf, conf, "proxy_set_header", &name,
-                                 &conf->endpoint->address.host);
+    if (conf->identity && conf->identity->signature) {
+        ngx_str_set(&value, "$__gcs_signed_host");
+
+    } else {
+        value = conf->endpoint->address.host;
+    }
+
+    rv = ngx_http_gcs_proxy_call(cf, conf, "proxy_set_header", &name, &value);
     if (rv != NGX_CONF_OK) {
         return rv;
     }
@@ -566,7 +627,7 @@ ngx_http_gcs_proxy_finish(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
  * may still stand at an outer level
  */
 
-static ngx_uint_t
+ngx_uint_t
 ngx_http_gcs_proxy_http2(ngx_http_gcs_loc_conf_t *conf)
 {
     ngx_uint_t               *version;

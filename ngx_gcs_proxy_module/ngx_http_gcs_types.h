@@ -52,6 +52,8 @@ typedef struct {
     unsigned                     undeclared:1;  /* is "default" */
     unsigned                     writes:1;   /* in some location */
     unsigned                     presigns:1; /* likewise */
+    unsigned                     signature:1;  /* the application's URL is
+                                                  fetched as it is */
 } ngx_http_gcs_identity_t;
 
 
@@ -128,6 +130,7 @@ typedef struct {
     ngx_array_t                  identities; /* ngx_http_gcs_identity_t * */
     ngx_array_t                  endpoints;  /* ngx_http_gcs_endpoint_t * */
     ngx_array_t                  locations;  /* ngx_http_gcs_loc_conf_t * */
+    ngx_array_t                  takeovers;  /* ..._takeover_conf_t * */
     ngx_gcs_token_store_t        tokens;
     ngx_gcs_aws_environment_t    aws;
     ngx_gcs_url_cache_t         *url_cache;  /* our own, if there is need */
@@ -180,6 +183,9 @@ typedef struct {
 
 
 typedef struct ngx_http_gcs_loc_conf_s  ngx_http_gcs_loc_conf_t;
+typedef struct ngx_http_gcs_takeover_s  ngx_http_gcs_takeover_t;
+typedef struct ngx_http_gcs_takeover_conf_s  ngx_http_gcs_takeover_conf_t;
+typedef struct ngx_http_gcs_verdict_conf_s  ngx_http_gcs_verdict_conf_t;
 
 struct ngx_http_gcs_loc_conf_s {
     /* "gcs_pass": a value with variables, or a bucket and a prefix */
@@ -221,9 +227,14 @@ struct ngx_http_gcs_loc_conf_s {
     ngx_gcs_url_cache_t         *presign_cache;   /* as configured */
     ngx_gcs_url_cache_t         *url_cache;       /* NULL: none */
 
+    ngx_http_gcs_takeover_conf_t    *takeover;
+    ngx_array_t                 *takeover_hosts;  /* ..._redirect_host_t */
+    ngx_flag_t                   takeover_unsigned;
+    ngx_http_gcs_verdict_conf_t  *takeover_cache;  /* NULL: off */
+
     ngx_msec_t                   token_timeout;
     ngx_flag_t                   nosniff;
-    ngx_flag_t                   sandbox;
+    ngx_flag_t                   sandbox;    /* unset: of what is taken over */
 
     /* the stock proxy of this location */
     ngx_http_upstream_conf_t    *proxy;
@@ -238,6 +249,7 @@ struct ngx_http_gcs_loc_conf_s {
     unsigned                     gunzip:1;   /* nginx decompresses here */
     unsigned                     sliced:1;   /* "slice" is in effect */
     unsigned                     passing:1;  /* gcs_pass is in effect */
+    unsigned                     taking:1;   /* some gcs_takeover leads here */
     unsigned                     waiting:1;  /* variables: wait for a token */
     unsigned                     signing:1;  /* ... and for a signed URL */
 };
@@ -263,6 +275,7 @@ typedef struct {
 
     ngx_gcs_object_t             object;
     ngx_str_t                    uri;        /* escaped "/bucket/object" */
+    ngx_http_gcs_takeover_t     *takeover;   /* NULL: there is none */
     ngx_str_t                    error;      /* "$gcs_error" */
     ngx_str_t                    details;    /* the same in words */
 

@@ -120,6 +120,13 @@ ngx_http_gcs_init_peer(ngx_http_request_t *r, ngx_http_upstream_srv_conf_t *us)
     u = r->upstream;
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
 
+    if (ctx->identity->signature) {
+
+        /* nginx logs it with errors, and it is a key */
+
+        u->uri = ctx->uri;
+    }
+
     ctx->us = us;
     ngx_http_gcs_wrap_peer(r, ctx);
 
@@ -344,6 +351,12 @@ ngx_http_gcs_process_header(ngx_http_request_t *r)
     ctx->process_header = u->process_header;
     u->process_header = ngx_http_gcs_process_header;
 
+    if (rc == NGX_OK && ctx->takeover
+        && ngx_http_gcs_takeover_answer(r, ctx) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
     if (rc != NGX_OK || r->cached) {
         return rc;
     }
@@ -540,7 +553,13 @@ ngx_http_gcs_reinit_request(ngx_http_request_t *r)
 
     u->request_bufs = r->request_body ? r->request_body->bufs : NULL;
 
-    return u->create_request(r);
+    rc = u->create_request(r);
+
+    if (ctx->identity->signature) {
+        u->uri = ctx->uri;
+    }
+
+    return rc;
 }
 
 

@@ -66,6 +66,16 @@ static ngx_http_variable_t  ngx_http_gcs_variables[] = {
     { ngx_string("gcs_token_expires"), NULL,
       ngx_http_gcs_token_expires_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
+    { ngx_string("gcs_takeover_url"), NULL, ngx_http_gcs_takeover_variable,
+      offsetof(ngx_http_gcs_takeover_t, url), NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("gcs_takeover_status"), NULL, ngx_http_gcs_takeover_variable,
+      offsetof(ngx_http_gcs_takeover_t, status),
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("gcs_fileuri"), NULL, ngx_http_gcs_fileuri_variable, 0,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
     /* for the request to GCS, see ngx_http_gcs_proxy.c */
 
     { ngx_string("__gcs_authorization"), NULL,
@@ -112,6 +122,53 @@ static ngx_http_variable_t  ngx_http_gcs_variables[] = {
 
     { ngx_string("__gcs_content_type"), NULL,
       ngx_http_gcs_content_type_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    /* for a signed URL of an application, likewise */
+
+    { ngx_string("__gcs_signed_host"), NULL,
+      ngx_http_gcs_takeover_signed_variable,
+      offsetof(ngx_http_gcs_takeover_t, redirect.host),
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("__gcs_signed_target"), NULL,
+      ngx_http_gcs_takeover_signed_variable,
+      offsetof(ngx_http_gcs_takeover_t, redirect.target),
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    /* for the request to an application, see ngx_http_gcs_takeover_conf.c */
+
+    { ngx_string("__gcs_takeover_method"), NULL,
+      ngx_http_gcs_takeover_method_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("__gcs_takeover_range"), NULL,
+      ngx_http_gcs_takeover_header_variable,
+      offsetof(ngx_http_headers_in_t, range),
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("__gcs_takeover_if_range"), NULL,
+      ngx_http_gcs_takeover_header_variable,
+      offsetof(ngx_http_headers_in_t, if_range),
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("__gcs_takeover_if_match"), NULL,
+      ngx_http_gcs_takeover_header_variable,
+      offsetof(ngx_http_headers_in_t, if_match),
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("__gcs_takeover_if_none_match"), NULL,
+      ngx_http_gcs_takeover_header_variable,
+      offsetof(ngx_http_headers_in_t, if_none_match),
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("__gcs_takeover_if_modified_since"), NULL,
+      ngx_http_gcs_takeover_header_variable,
+      offsetof(ngx_http_headers_in_t, if_modified_since),
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("__gcs_takeover_if_unmodified_since"), NULL,
+      ngx_http_gcs_takeover_header_variable,
+      offsetof(ngx_http_headers_in_t, if_unmodified_since),
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
       ngx_http_null_variable
 };
