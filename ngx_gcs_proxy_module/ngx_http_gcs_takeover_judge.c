@@ -49,11 +49,11 @@ ngx_http_gcs_takeover_judge(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
     rc = ngx_http_gcs_takeover_redirect(r, ctx, &value, &reason);
 
     if (rc == NGX_DECLINED && reason == NULL && t->oracle
-        && status == NGX_HTTP_PARTIAL_CONTENT)
+        && (status == NGX_HTTP_PARTIAL_CONTENT || status == NGX_HTTP_OK))
     {
         rc = ngx_http_gcs_takeover_evidence(r);
 
-        if (rc == NGX_DECLINED) {
+        if (rc == NGX_DECLINED && status == NGX_HTTP_PARTIAL_CONTENT) {
 
             /* the client has not asked for a part, or for another one */
 
@@ -138,7 +138,17 @@ ngx_http_gcs_takeover_redirect(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
     u = r->upstream;
     t = ctx->takeover;
 
-    if (u->headers_in.x_accel_redirect) {
+    if (u->headers_in.x_accel_redirect
+        && !(u->conf->ignore_headers & NGX_HTTP_UPSTREAM_IGN_XA_REDIRECT))
+    {
+        if (u->headers_in.status_n < NGX_HTTP_OK
+            || u->headers_in.status_n >= NGX_HTTP_SPECIAL_RESPONSE)
+        {
+            *reason = "an \"X-Accel-Redirect\" beside a status that is none "
+                      "of success";
+            return NGX_DECLINED;
+        }
+
         *value = ngx_http_gcs_takeover_single(r, "X-Accel-Redirect");
 
         if (*value == NULL) {
@@ -324,7 +334,8 @@ ngx_http_gcs_takeover_unfit(ngx_http_gcs_takeover_t *t)
 
 /*
  * "bytes 0-0/N", or "bytes 0-1/N" of Label Studio, which asks for two bytes
- * where one is wanted.
+ * where one is wanted.  If the object has but one byte, Label Studio tells its
+ * range in a 200.  Any other 200 may be a login page.
  * (https://github.com/HumanSignal/label-studio, io_storages/proxy_api.py)
  */
 
@@ -350,6 +361,12 @@ ngx_http_gcs_takeover_evidence(ngx_http_request_t *r)
         || p == last || *p++ != '/'
         || ngx_http_gcs_takeover_number(&p, last, &size) != NGX_OK
         || p != last)
+    {
+        return NGX_DECLINED;
+    }
+
+    if (r->upstream->headers_in.status_n == NGX_HTTP_OK
+        && (size != 1 || r->upstream->headers_in.content_length_n != 1))
     {
         return NGX_DECLINED;
     }
@@ -440,19 +457,12 @@ static ngx_int_t
 ngx_http_gcs_takeover_keep_headers(ngx_http_request_t *r,
     ngx_http_gcs_takeover_t *t)
 {
-    ngx_str_t            *disposition;
     ngx_uint_t            i;
     ngx_list_part_t       first, *part;
     ngx_table_elt_t      *h, *cookie;
     ngx_http_upstream_t  *u;
 
     u = r->upstream;
-
-    disposition = ngx_http_gcs_takeover_single(r, "Content-Disposition");
-
-    if (disposition && disposition->len) {
-        t->disposition = *disposition;
-    }
 
     first = u->headers_in.headers.part;
 
@@ -478,12 +488,25 @@ ngx_http_gcs_takeover_keep_headers(ngx_http_request_t *r,
             i = 0;
         }
 
+        if (ngx_hash_find(&u->conf->hide_headers_hash, h[i].hash,
+                          h[i].lowcase_key, h[i].key.len))
+        {
+            continue;
+        }
+
+        if (h[i].key.len == sizeof("Content-Disposition") - 1
+            && ngx_strncasecmp(h[i].key.data, (u_char *) "Content-Disposition",
+                               h[i].key.len)
+               == 0)
+        {
+            t->disposition = h[i].value;
+            continue;
+        }
+
         if (h[i].key.len != sizeof("Set-Cookie") - 1
             || ngx_strncasecmp(h[i].key.data, (u_char *) "Set-Cookie",
                                h[i].key.len)
-               != 0
-            || ngx_hash_find(&u->conf->hide_headers_hash, h[i].hash,
-                             h[i].lowcase_key, h[i].key.len))
+               != 0)
         {
             continue;
         }

@@ -302,7 +302,9 @@ def test_what_could_be_read_in_two_ways_is_refused(ask, query):
 
 
 def test_the_second_model_of_python_differs_where_it_should():
-    assert base64.urlsafe_b64decode(b"YQ==YQ==") == b"a" \
-        != excess_kept(b"YQ==YQ==")
+    # Python 3.13 may read on behind the padding, older ones do not
+    assert base64.urlsafe_b64decode(b"YQ==YQ==") \
+        in (b"a", excess_kept(b"YQ==YQ=="))
+    assert excess_kept(b"YQ==YQ==") != b"a"
     assert excess_kept(b"Y-_x") == strict(b"Y-_x") \
         == base64.urlsafe_b64decode(b"Y-_x")
