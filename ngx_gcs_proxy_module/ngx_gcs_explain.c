@@ -226,6 +226,21 @@ static ngx_gcs_explain_t  ngx_gcs_explain_rows[] = {
       NULL,
       "the bucket is requester-pays; set \"gcs_user_project\"" },
 
+    { NGX_GCS_EXPLAIN_SIGNED, 403, "SignatureDoesNotMatch", NULL,
+      NULL,
+      "the application has signed with a key that was deleted, or for "
+      "another host or method than it says" },
+
+    { NGX_GCS_EXPLAIN_SIGNED, 400, "ExpiredToken", NULL,
+      NULL,
+      "the URL was good for too short a time, or the application's clock is "
+      "wrong" },
+
+    { NGX_GCS_EXPLAIN_SIGNED, 403, NULL, "storage.objects.get",
+      NULL,
+      "grant roles/storage.objectViewer on the bucket to the account that "
+      "the application signs with" },
+
     { 0, 0, NULL, NULL, NULL, NULL }
 };
 

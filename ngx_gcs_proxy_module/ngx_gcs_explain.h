@@ -22,6 +22,7 @@
 #define NGX_GCS_EXPLAIN_STORAGE   0x40
 #define NGX_GCS_EXPLAIN_ASSUME    0x80    /* AWS STS */
 #define NGX_GCS_EXPLAIN_AGENT     0x100   /* of a container on AWS */
+#define NGX_GCS_EXPLAIN_SIGNED    0x200   /* Storage, a URL signed elsewhere */
 
 
 /* a status of HTTP that there is not */

@@ -314,6 +314,7 @@ ngx_http_gcs_add_remedy(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 {
     u_char             *p, *error, *text;
     size_t              len;
+    ngx_uint_t          where;
     ngx_gcs_explain_t  *explain;
 
     p = ngx_pnalloc(r->pool, ctx->error.len + 1 + ctx->details.len + 1);
@@ -328,8 +329,11 @@ ngx_http_gcs_add_remedy(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
     text = p;
     *ngx_cpymem(p, ctx->details.data, ctx->details.len) = '\0';
 
-    explain = ngx_gcs_explain(NGX_GCS_EXPLAIN_STORAGE, ctx->status,
-                              (char *) error, (char *) text);
+    where = ctx->identity->signature ? NGX_GCS_EXPLAIN_SIGNED
+                                     : NGX_GCS_EXPLAIN_STORAGE;
+
+    explain = ngx_gcs_explain(where, ctx->status, (char *) error,
+                              (char *) text);
     if (explain == NULL) {
         return;
     }

@@ -97,7 +97,8 @@ test_rows(void)
         /* a word is one of "$gcs_error"; Storage has its own */
 
         test_check((row->word == NULL)
-                   == (row->where == NGX_GCS_EXPLAIN_STORAGE), row->remedy);
+                   == (row->where == NGX_GCS_EXPLAIN_STORAGE
+                       || row->where == NGX_GCS_EXPLAIN_SIGNED), row->remedy);
 
         for (i = 0; row->word && row->word[i]; i++) {
             test_check((row->word[i] >= 'a' && row->word[i] <= 'z')
@@ -116,7 +117,7 @@ test_rows(void)
             }
         }
 
-        for (where = 1; where <= 0x100; where <<= 1) {
+        for (where = 1; where <= 0x200; where <<= 1) {
 
             if (!(row->where & where)) {
                 continue;
@@ -175,9 +176,11 @@ test_grants(void)
 
     for (row = ngx_gcs_explain_rows; row->where; row++) {
 
-        for (where = 1; where <= 0x100; where <<= 1) {
+        for (where = 1; where <= 0x200; where <<= 1) {
 
-            if (!(row->where & where) || where == NGX_GCS_EXPLAIN_STORAGE) {
+            if (!(row->where & where) || where == NGX_GCS_EXPLAIN_STORAGE
+                || where == NGX_GCS_EXPLAIN_SIGNED)
+            {
                 continue;
             }
 
