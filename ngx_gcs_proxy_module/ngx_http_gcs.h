@@ -395,6 +395,13 @@ ngx_int_t ngx_http_gcs_fail(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
 void ngx_http_gcs_restore_conf(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
 
+/*
+ * Adds a header to the answer; name is a constant, value is not copied.  NULL:
+ * memory is out.
+ */
+ngx_table_elt_t *ngx_http_gcs_add_header(ngx_http_request_t *r, char *name,
+    ngx_str_t *value);
+
 /* the value of the first header of that name in the list, or NULL */
 ngx_str_t *ngx_http_gcs_find_header(ngx_list_t *headers, char *name);
 

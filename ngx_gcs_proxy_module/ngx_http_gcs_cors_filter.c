@@ -399,20 +399,5 @@ ngx_http_gcs_cors_listed(ngx_str_t *list, ngx_str_t *name)
 static ngx_int_t
 ngx_http_gcs_cors_header(ngx_http_request_t *r, char *name, ngx_str_t *value)
 {
-    ngx_table_elt_t  *h;
-
-    h = ngx_list_push(&r->headers_out.headers);
-    if (h == NULL) {
-        return NGX_ERROR;
-    }
-
-    h->hash = 1;
-    h->key.data = (u_char *) name;
-    h->key.len = ngx_strlen(name);
-    h->value = *value;
-#if (nginx_version >= 1023000)
-    h->next = NULL;
-#endif
-
-    return NGX_OK;
+    return ngx_http_gcs_add_header(r, name, value) ? NGX_OK : NGX_ERROR;
 }

@@ -15,7 +15,7 @@ static ngx_int_t ngx_http_gcs_error_element(ngx_http_request_t *r,
 static void ngx_http_gcs_add_remedy(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
 static ngx_int_t ngx_http_gcs_copy_header(ngx_http_request_t *r,
-    ngx_http_gcs_ctx_t *ctx, char *name, char *lowcase);
+    ngx_http_gcs_ctx_t *ctx, char *name);
 static ngx_uint_t ngx_http_gcs_status_bit(ngx_uint_t status);
 static ngx_int_t ngx_http_gcs_intercept(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx, ngx_int_t status);
@@ -290,15 +290,13 @@ ngx_http_gcs_fail(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
     }
 
     if (status == NGX_HTTP_RANGE_NOT_SATISFIABLE
-        && ngx_http_gcs_copy_header(r, ctx, "Content-Range", "content-range")
-           != NGX_OK)
+        && ngx_http_gcs_copy_header(r, ctx, "Content-Range") != NGX_OK)
     {
         return NGX_ERROR;
     }
 
     if (status == NGX_HTTP_SERVICE_UNAVAILABLE
-        && ngx_http_gcs_copy_header(r, ctx, "Retry-After", "retry-after")
-           != NGX_OK)
+        && ngx_http_gcs_copy_header(r, ctx, "Retry-After") != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -354,10 +352,9 @@ ngx_http_gcs_add_remedy(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 
 static ngx_int_t
 ngx_http_gcs_copy_header(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
-    char *name, char *lowcase)
+    char *name)
 {
-    ngx_str_t        *value;
-    ngx_table_elt_t  *h;
+    ngx_str_t  *value;
 
     value = ngx_http_gcs_find_header(&r->upstream->headers_in.headers, name);
 
@@ -365,23 +362,9 @@ ngx_http_gcs_copy_header(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
         return NGX_OK;
     }
 
-    h = ngx_list_push(&r->headers_out.headers);
-    if (h == NULL) {
-        return NGX_ERROR;
-    }
+    ctx->header = ngx_http_gcs_add_header(r, name, value);
 
-    h->hash = 1;
-    h->key.data = (u_char *) name;
-    h->key.len = ngx_strlen(name);
-    h->lowcase_key = (u_char *) lowcase;
-    h->value = *value;
-#if (nginx_version >= 1023000)
-    h->next = NULL;
-#endif
-
-    ctx->header = h;
-
-    return NGX_OK;
+    return ctx->header ? NGX_OK : NGX_ERROR;
 }
 
 

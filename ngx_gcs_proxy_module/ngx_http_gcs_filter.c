@@ -28,12 +28,12 @@ static ngx_int_t ngx_http_gcs_filter_init(ngx_conf_t *cf);
 static ngx_int_t ngx_http_gcs_header_filter(ngx_http_request_t *r);
 static void ngx_http_gcs_clean_headers(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
+static ngx_uint_t ngx_http_gcs_header_told(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx, ngx_str_t *name);
 static ngx_uint_t ngx_http_gcs_header_passes(ngx_str_t *name);
 static ngx_uint_t ngx_http_gcs_header_is(u_char *name, ngx_str_t *pass);
 static void ngx_http_gcs_check_gunzip(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_gcs_active_content(ngx_http_request_t *r);
-static ngx_int_t ngx_http_gcs_add_header(ngx_http_request_t *r, char *name,
-    char *value);
 
 
 static ngx_http_module_t  ngx_http_gcs_filter_module_ctx = {
@@ -165,6 +165,9 @@ ngx_http_gcs_header_filter(ngx_http_request_t *r)
     ngx_http_gcs_ctx_t       *ctx;
     ngx_http_gcs_loc_conf_t  *glcf;
 
+    static ngx_str_t  nosniff = ngx_string("nosniff");
+    static ngx_str_t  contained = ngx_string("sandbox");
+
     glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
 
     if (!glcf->passing) {
@@ -181,8 +184,8 @@ ngx_http_gcs_header_filter(ngx_http_request_t *r)
     if (r == r->main) {
 
         if (glcf->nosniff
-            && ngx_http_gcs_add_header(r, "X-Content-Type-Options", "nosniff")
-               != NGX_OK)
+            && ngx_http_gcs_add_header(r, "X-Content-Type-Options", &nosniff)
+               == NULL)
         {
             return NGX_ERROR;
         }
@@ -193,8 +196,9 @@ ngx_http_gcs_header_filter(ngx_http_request_t *r)
                                                     : glcf->sandbox;
 
         if (sandbox && ngx_http_gcs_active_content(r)
-            && ngx_http_gcs_add_header(r, "Content-Security-Policy", "sandbox")
-               != NGX_OK)
+            && ngx_http_gcs_add_header(r, "Content-Security-Policy",
+                                       &contained)
+               == NULL)
         {
             return NGX_ERROR;
         }
@@ -211,7 +215,7 @@ ngx_http_gcs_clean_headers(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
 
-    /* what stood there before the proxy ran is not GCS's */
+    /* what stood there before the proxy ran is not GCS's, ... */
 
     part = ctx->part;
     h = part->elts;
@@ -228,7 +232,20 @@ ngx_http_gcs_clean_headers(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
             i = 0;
         }
 
-        if (h[i].hash == 0 || ngx_http_gcs_header_passes(&h[i].key)) {
+        if (h[i].hash == 0) {
+            continue;
+        }
+
+        if (ngx_http_gcs_header_passes(&h[i].key)) {
+
+            if (r->internal && r == r->main
+                && ngx_http_gcs_header_told(r, ctx, &h[i].key))
+            {
+                /* ... but an application's, which comes before GCS's */
+
+                h[i].hash = 0;
+            }
+
             continue;
         }
 
@@ -251,6 +268,41 @@ ngx_http_gcs_clean_headers(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 
 #endif
     }
+}
+
+
+/*
+ * Whether an application that has sent the request here, by an
+ * "X-Accel-Redirect", has told what it wants in that header.
+ */
+
+static ngx_uint_t
+ngx_http_gcs_header_told(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
+    ngx_str_t *name)
+{
+    ngx_uint_t        i, n;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    for (part = &r->headers_out.headers.part; part; part = part->next) {
+
+        h = part->elts;
+        n = (part == ctx->part) ? ctx->nelts : part->nelts;
+
+        for (i = 0; i < n; i++) {
+            if (h[i].hash && h[i].key.len == name->len
+                && ngx_strncasecmp(h[i].key.data, name->data, name->len) == 0)
+            {
+                return 1;
+            }
+        }
+
+        if (part == ctx->part) {
+            break;
+        }
+    }
+
+    return 0;
 }
 
 
@@ -375,24 +427,24 @@ ngx_http_gcs_active_content(ngx_http_request_t *r)
 }
 
 
-static ngx_int_t
-ngx_http_gcs_add_header(ngx_http_request_t *r, char *name, char *value)
+ngx_table_elt_t *
+ngx_http_gcs_add_header(ngx_http_request_t *r, char *name, ngx_str_t *value)
 {
     ngx_table_elt_t  *h;
 
     h = ngx_list_push(&r->headers_out.headers);
     if (h == NULL) {
-        return NGX_ERROR;
+        return NULL;
     }
 
     h->hash = 1;
     h->key.data = (u_char *) name;
     h->key.len = ngx_strlen(name);
-    h->value.data = (u_char *) value;
-    h->value.len = ngx_strlen(value);
+    h->value = *value;
+    h->lowcase_key = NULL;
 #if (nginx_version >= 1023000)
     h->next = NULL;
 #endif
 
-    return NGX_OK;
+    return h;
 }

@@ -285,25 +285,12 @@ ngx_http_gcs_not_allowed(ngx_http_request_t *r)
 ngx_int_t
 ngx_http_gcs_add_allow(ngx_http_request_t *r)
 {
-    ngx_table_elt_t          *h;
     ngx_http_gcs_loc_conf_t  *glcf;
 
     glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
 
-    h = ngx_list_push(&r->headers_out.headers);
-    if (h == NULL) {
-        return NGX_ERROR;
-    }
-
-    h->hash = 1;
-    ngx_str_set(&h->key, "Allow");
-    h->value = glcf->allow;
-    h->lowcase_key = (u_char *) "allow";
-#if (nginx_version >= 1023000)
-    h->next = NULL;
-#endif
-
-    return NGX_OK;
+    return ngx_http_gcs_add_header(r, "Allow", &glcf->allow) ? NGX_OK
+                                                             : NGX_ERROR;
 }
 
 
@@ -346,6 +333,12 @@ ngx_http_gcs_run(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
                                              rc);
         }
     }
+
+    /* of an application that has redirected to here */
+
+    r->headers_out.override_charset = NULL;
+    ngx_str_null(&r->headers_out.charset);
+    ngx_str_null(&r->headers_out.content_type);
 
     ctx->passed = 1;
 

@@ -199,18 +199,10 @@ ngx_http_gcs_presign_redirect(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
 
     ngx_http_clear_location(r);
 
-    h = ngx_list_push(&r->headers_out.headers);
+    h = ngx_http_gcs_add_header(r, "Location", &ctx->signed_url);
     if (h == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
-
-    h->hash = 1;
-    ngx_str_set(&h->key, "Location");
-    h->lowcase_key = (u_char *) "location";
-    h->value = ctx->signed_url;
-#if (nginx_version >= 1023000)
-    h->next = NULL;
-#endif
 
     r->headers_out.location = h;
 
@@ -326,38 +318,27 @@ ngx_http_gcs_presign_cache_control(ngx_http_request_t *r,
 {
     u_char                   *p;
     time_t                    age;
-    ngx_table_elt_t          *h;
+    ngx_str_t                 value;
     ngx_http_gcs_loc_conf_t  *glcf;
 
     glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
-
-    h = ngx_list_push(&r->headers_out.headers);
-    if (h == NULL) {
-        return NGX_ERROR;
-    }
-
-    h->hash = 1;
-    ngx_str_set(&h->key, "Cache-Control");
-    h->lowcase_key = (u_char *) "cache-control";
-#if (nginx_version >= 1023000)
-    h->next = NULL;
-#endif
 
     age = ctx->signed_until - ngx_time()
           - ngx_min(60, glcf->presign_ttl / 10);
 
     if (age <= 0 || !(ngx_http_gcs_presign_bit(method) & NGX_HTTP_GCS_READ)) {
-        ngx_str_set(&h->value, "no-store");
-        return NGX_OK;
+        ngx_str_set(&value, "no-store");
+
+    } else {
+        p = ngx_pnalloc(r->pool, sizeof("private, max-age=") + NGX_TIME_T_LEN);
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
+
+        value.data = p;
+        value.len = ngx_sprintf(p, "private, max-age=%T", age) - p;
     }
 
-    p = ngx_pnalloc(r->pool, sizeof("private, max-age=") + NGX_TIME_T_LEN);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    h->value.data = p;
-    h->value.len = ngx_sprintf(p, "private, max-age=%T", age) - p;
-
-    return NGX_OK;
+    return ngx_http_gcs_add_header(r, "Cache-Control", &value) ? NGX_OK
+                                                               : NGX_ERROR;
 }

@@ -42,6 +42,7 @@ struct ngx_http_gcs_takeover_conf_s {
     ngx_http_handler_pt          handler;    /* of the stock proxy */
 
     unsigned                     http2:1;    /* to the application */
+    unsigned                     any:1;      /* unsigned ones, too */
 };
 
 
@@ -173,9 +174,10 @@ ngx_int_t ngx_http_gcs_verdict_look(ngx_http_request_t *r,
 /*
  * Remembers one: with t->taken set that of value, a URL of the application or
  * empty for an oracle, else that of value, a status.  extra is a
- * Content-Disposition or a WWW-Authenticate, or empty.
+ * Content-Disposition or a WWW-Authenticate, or empty.  NGX_DECLINED: it is
+ * not remembered, for it is too long or nothing is.
  */
-void ngx_http_gcs_verdict_set(ngx_http_request_t *r,
+ngx_int_t ngx_http_gcs_verdict_set(ngx_http_request_t *r,
     ngx_http_gcs_takeover_t *t, ngx_str_t *extra, ngx_str_t *value);
 
 /*

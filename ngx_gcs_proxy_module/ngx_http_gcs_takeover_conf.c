@@ -281,6 +281,7 @@ ngx_http_gcs_takeover_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *prev,
 
     conf->takeover->hosts.hosts = conf->takeover_hosts;
     conf->takeover->http2 = ngx_http_gcs_proxy_http2(conf);
+    conf->takeover->any = conf->takeover_unsigned;
 
     rv = ngx_http_gcs_takeover_check(cf, conf);
     if (rv != NGX_CONF_OK) {

@@ -89,14 +89,14 @@ ngx_http_gcs_takeover_judge(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 }
 
 
-/* a refusal is a verdict too; a failure is none, nor is an answer of another
-   kind */
+/* a refusal is a verdict too; a failure is none, nor is anything else */
 
 static void
 ngx_http_gcs_takeover_refused(ngx_http_request_t *r,
     ngx_http_gcs_takeover_t *t)
 {
     u_char      buf[NGX_INT_T_LEN];
+    ngx_int_t   rc;
     ngx_str_t   status, *challenge;
     ngx_uint_t  code;
 
@@ -118,8 +118,10 @@ ngx_http_gcs_takeover_refused(ngx_http_request_t *r,
 
     challenge = ngx_http_gcs_takeover_single(r, "WWW-Authenticate");
 
-    ngx_http_gcs_verdict_set(r, t, challenge ? challenge : &none, &status);
-    ngx_http_gcs_verdict_end(t, 0);
+    rc = ngx_http_gcs_verdict_set(r, t, challenge ? challenge : &none,
+                                  &status);
+
+    ngx_http_gcs_verdict_end(t, rc != NGX_OK);
 }
 
 
@@ -307,7 +309,7 @@ ngx_http_gcs_takeover_unfit(ngx_http_gcs_takeover_t *t)
 
     if (redirect->signature == NGX_GCS_REDIRECT_UNSIGNED) {
 
-        if (!target->takeover_unsigned) {
+        if (!t->conf->any) {
             return "it is not signed, see \"gcs_takeover_unsigned\"";
         }
 
@@ -393,6 +395,7 @@ static ngx_int_t
 ngx_http_gcs_takeover_take(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
     ngx_str_t *value)
 {
+    ngx_int_t                  rc;
     ngx_http_upstream_t       *u;
     ngx_http_gcs_takeover_t   *t;
     ngx_http_upstream_conf_t  *ucf;
@@ -408,8 +411,10 @@ ngx_http_gcs_takeover_take(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
 
     t->taken = 1;
 
-    ngx_http_gcs_verdict_set(r, t, &t->disposition, value ? value : &none);
-    ngx_http_gcs_verdict_end(t, t->verdicts == NULL);
+    rc = ngx_http_gcs_verdict_set(r, t, &t->disposition,
+                                  value ? value : &none);
+
+    ngx_http_gcs_verdict_end(t, rc != NGX_OK);
 
     ngx_log_debug3(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
                    "http gcs takeover: \"%V\" by %V, in location \"%V\"",

@@ -324,18 +324,10 @@ ngx_http_gcs_verdict_denied(ngx_http_request_t *r, ngx_http_gcs_takeover_t *t,
 
     if (rc == NGX_HTTP_UNAUTHORIZED && challenge->len) {
 
-        h = ngx_list_push(&r->headers_out.headers);
+        h = ngx_http_gcs_add_header(r, "WWW-Authenticate", challenge);
         if (h == NULL) {
             return NGX_ERROR;
         }
-
-        h->hash = 1;
-        ngx_str_set(&h->key, "WWW-Authenticate");
-        h->lowcase_key = (u_char *) "www-authenticate";
-        h->value = *challenge;
-#if (nginx_version >= 1023000)
-        h->next = NULL;
-#endif
 
         r->headers_out.www_authenticate = h;
     }
@@ -346,7 +338,7 @@ ngx_http_gcs_verdict_denied(ngx_http_request_t *r, ngx_http_gcs_takeover_t *t,
 }
 
 
-void
+ngx_int_t
 ngx_http_gcs_verdict_set(ngx_http_request_t *r, ngx_http_gcs_takeover_t *t,
     ngx_str_t *extra, ngx_str_t *value)
 {
@@ -355,7 +347,7 @@ ngx_http_gcs_verdict_set(ngx_http_request_t *r, ngx_http_gcs_takeover_t *t,
     ngx_str_t   text, sealed;
 
     if (t->verdicts == NULL || extra->len > 0xffff) {
-        return;
+        return NGX_DECLINED;
     }
 
     until = ngx_time() + t->verdicts->valid;
@@ -379,7 +371,7 @@ ngx_http_gcs_verdict_set(ngx_http_request_t *r, ngx_http_gcs_takeover_t *t,
 
     p = ngx_pnalloc(r->pool, text.len);
     if (p == NULL) {
-        return;
+        return NGX_DECLINED;
     }
 
     text.data = p;
@@ -390,9 +382,15 @@ ngx_http_gcs_verdict_set(ngx_http_request_t *r, ngx_http_gcs_takeover_t *t,
     p = ngx_cpymem(p, extra->data, extra->len);
     ngx_memcpy(p, value->data, value->len);
 
-    if (ngx_gcs_seal(r->pool, t->seal, &text, &sealed) == NGX_OK) {
-        ngx_gcs_url_cache_set(t->verdicts->cache, t->key, &sealed, until);
+    if (ngx_gcs_seal(r->pool, t->seal, &text, &sealed) != NGX_OK
+        || sealed.len > NGX_GCS_URL_CACHE_URL_MAX)
+    {
+        return NGX_DECLINED;
     }
+
+    ngx_gcs_url_cache_set(t->verdicts->cache, t->key, &sealed, until);
+
+    return NGX_OK;
 }
 
 
