@@ -590,6 +590,39 @@ def test_what_an_application_has_set_before_x_accel_redirect_stays(
     assert not [n for n in response.names if n.startswith(("x-g", "alt"))]
 
 
+def test_what_an_application_says_of_caching_comes_before_the_object_s(
+        front, emulator, bucket):
+    """One header of each name: the application's, if it has sent one by
+    X-Accel-Redirect.  The type is the object's, without a foreign charset."""
+    emulator.put_object(bucket, "a", b"0123456789", content_type="image/png",
+                        cache_control="public, max-age=600",
+                        content_disposition="inline")
+    server = front("internal;", """
+        location /app/ { proxy_pass http://127.0.0.1:%%PORT%%/answer/; }
+        location /answer/ {
+            types { } default_type text/html; charset utf-8;
+            add_header X-Accel-Redirect /media/a;
+            return 200 "";
+        }
+        location /answer/told {
+            types { } default_type text/html; charset utf-8;
+            add_header X-Accel-Redirect /media/a;
+            add_header Cache-Control "private, no-store";
+            add_header Content-Disposition "attachment; filename=b.png";
+            return 200 "";
+        }
+    """)
+    for path, caching, name in (
+            ("/app/", "public, max-age=600", "inline"),
+            ("/app/told", "private, no-store",
+             "attachment; filename=b.png")):
+        response = server.get(path)
+        assert (response.status, response.body) == (200, b"0123456789")
+        assert response.all("Content-Type") == ["image/png"]
+        assert response.all("Cache-Control") == [caching]
+        assert response.all("Content-Disposition") == [name]
+
+
 def test_expires_of_nginx_replaces_that_of_gcs(front, item):
     response = front("expires 1h;").get("/media/a")
     assert response.get("Cache-Control") == "max-age=3600"
