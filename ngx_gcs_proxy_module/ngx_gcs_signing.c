@@ -352,7 +352,8 @@ ngx_gcs_signing_done(ngx_gcs_signing_t *signing, ngx_str_t *signature)
     }
 
     if (req->cache && req->digest) {
-        ngx_gcs_url_cache_set(req->cache, req->digest, &url, req->until);
+        (void) ngx_gcs_url_cache_set(req->cache, req->digest, &url,
+                                     req->until);
     }
 
     ngx_gcs_signing_wake(signing, NGX_OK, &url);

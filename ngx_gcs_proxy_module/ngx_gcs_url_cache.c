@@ -312,14 +312,16 @@ ngx_gcs_url_cache_release(ngx_gcs_url_cache_t *cache, u_char *key,
 }
 
 
-void
+ngx_int_t
 ngx_gcs_url_cache_set(ngx_gcs_url_cache_t *cache, u_char *key, ngx_str_t *url,
     time_t until)
 {
     uint32_t                    check;
+    ngx_int_t                   rc;
     ngx_slab_pool_t            *shpool;
     ngx_gcs_url_cache_entry_t  *entry;
 
+    rc = NGX_DECLINED;
     check = 0;
 
     if (url->len <= NGX_GCS_URL_CACHE_URL_MAX) {
@@ -328,7 +330,7 @@ ngx_gcs_url_cache_set(ngx_gcs_url_cache_t *cache, u_char *key, ngx_str_t *url,
 
     shpool = ngx_gcs_url_cache_lock(cache);
     if (shpool == NULL) {
-        return;
+        return NGX_DECLINED;
     }
 
     entry = ngx_gcs_url_cache_find(cache, key);
@@ -357,10 +359,13 @@ ngx_gcs_url_cache_set(ngx_gcs_url_cache_t *cache, u_char *key, ngx_str_t *url,
             ngx_memory_barrier();
 
             entry->len = url->len;
+            rc = NGX_OK;
         }
     }
 
     ngx_shmtx_unlock(&shpool->mutex);
+
+    return rc;
 }
 
 

@@ -73,8 +73,8 @@ void ngx_gcs_url_cache_renew(ngx_gcs_url_cache_t *cache, u_char *key);
 void ngx_gcs_url_cache_release(ngx_gcs_url_cache_t *cache, u_char *key,
     ngx_uint_t failed);
 
-/* keeps the URL, if it is not too long */
-void ngx_gcs_url_cache_set(ngx_gcs_url_cache_t *cache, u_char *key,
+/* keeps the URL; NGX_DECLINED: it is too long, or there is no room */
+ngx_int_t ngx_gcs_url_cache_set(ngx_gcs_url_cache_t *cache, u_char *key,
     ngx_str_t *url, time_t until);
 
 

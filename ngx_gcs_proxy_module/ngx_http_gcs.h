@@ -268,7 +268,13 @@ ngx_int_t ngx_http_gcs_precontent_handler(ngx_http_request_t *r);
  */
 ngx_http_gcs_ctx_t *ngx_http_gcs_get_ctx(ngx_http_request_t *r);
 
-/* the same, but makes one; NULL if memory is out */
+/*
+ * The context that our wrapper around r->upstream belongs to, when that ends:
+ * it may be another one than the request has by now.
+ */
+ngx_http_gcs_ctx_t *ngx_http_gcs_wrapped_ctx(ngx_http_request_t *r);
+
+/* that of the request, but makes one; NULL if memory is out */
 ngx_http_gcs_ctx_t *ngx_http_gcs_make_ctx(ngx_http_request_t *r);
 
 /*

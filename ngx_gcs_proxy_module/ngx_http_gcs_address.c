@@ -39,6 +39,8 @@ ngx_http_gcs_resolve(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
         return rc;
     }
 
+    ctx->taken = ctx->takeover && ngx_http_gcs_takeover_is_of(ctx);
+
     /* the name of the identity may depend on the object */
 
     rc = ngx_http_gcs_resolve_identity(r, ctx);

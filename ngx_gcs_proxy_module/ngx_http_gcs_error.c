@@ -415,6 +415,7 @@ ngx_http_gcs_intercept(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
     loc_conf[ngx_http_core_module.ctx_index] = clcf;
 
     ctx->loc_conf = r->loc_conf;
+    ctx->error_conf = loc_conf;
     r->loc_conf = loc_conf;
 
     *ucf = *u->conf;
@@ -470,7 +471,13 @@ void
 ngx_http_gcs_restore_conf(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 {
     if (ctx->loc_conf) {
-        r->loc_conf = ctx->loc_conf;
+
+        /* if it has not gone elsewhere meanwhile */
+
+        if (r->loc_conf == ctx->error_conf) {
+            r->loc_conf = ctx->loc_conf;
+        }
+
         ctx->loc_conf = NULL;
     }
 }

@@ -34,6 +34,7 @@ static ngx_uint_t ngx_http_gcs_header_passes(ngx_str_t *name);
 static ngx_uint_t ngx_http_gcs_header_is(u_char *name, ngx_str_t *pass);
 static void ngx_http_gcs_check_gunzip(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_gcs_active_content(ngx_http_request_t *r);
+static ngx_uint_t ngx_http_gcs_token_char(u_char ch);
 
 
 static ngx_http_module_t  ngx_http_gcs_filter_module_ctx = {
@@ -192,7 +193,7 @@ ngx_http_gcs_header_filter(ngx_http_request_t *r)
 
         /* on the application's own origin, or as it is said */
 
-        sandbox = (glcf->sandbox == NGX_CONF_UNSET) ? (ctx && ctx->takeover)
+        sandbox = (glcf->sandbox == NGX_CONF_UNSET) ? (ctx && ctx->taken)
                                                     : glcf->sandbox;
 
         if (sandbox && ngx_http_gcs_active_content(r)
@@ -391,39 +392,89 @@ ngx_http_gcs_check_gunzip(ngx_http_request_t *r)
 }
 
 
-/* what a browser would run in the origin of the site: HTML, SVG and XML */
+/*
+ * What a browser would run in the origin of the site: HTML, SVG and XML, and
+ * archives of them.  A type that is not written as it should be browsers read
+ * in ways of their own, of a list the last, so that counts as well.
+ * (https://mimesniff.spec.whatwg.org, https://fetch.spec.whatwg.org, "extract
+ * a MIME type")
+ */
 
 static ngx_uint_t
 ngx_http_gcs_active_content(ngx_http_request_t *r)
 {
-    u_char     *p, *last;
-    ngx_str_t  *type;
+    u_char      *p, *slash, *last;
+    size_t       len;
+    ngx_str_t   *type, *charset;
+    ngx_uint_t   i;
+
+    static ngx_str_t  active[] = {
+        ngx_string("text/html"),
+        ngx_string("text/xsl"),
+        ngx_string("multipart/"),
+        ngx_string("message/"),
+        ngx_string("application/x-mimearchive"),
+        ngx_null_string
+    };
 
     type = &r->headers_out.content_type;
+    charset = &r->headers_out.charset;
 
-    last = ngx_strlchr(type->data, type->data + type->len, ';');
-
-    if (last == NULL) {
-        last = type->data + type->len;
+    if (type->len == 0) {
+        return 0;
     }
 
-    while (last > type->data && (last[-1] == ' ' || last[-1] == '\t')) {
-        last--;
+    slash = NULL;
+    last = type->data + type->len;
+
+    for (p = type->data; p < last; p++) {
+
+        if (*p == '/' && slash == NULL) {
+            slash = p;
+
+        } else if (!ngx_http_gcs_token_char(*p)) {
+            break;
+        }
     }
 
-    p = type->data;
-
-    if (last - p == sizeof("text/html") - 1
-        && ngx_strncasecmp(p, (u_char *) "text/html", 9) == 0)
+    if (slash == NULL || slash == type->data || slash + 1 == p
+        || (p < last && *p != ';' && *p != ' ' && *p != '\t')
+        || ngx_strlchr(p, last, ',')
+        || (charset->len
+            && ngx_strlchr(charset->data, charset->data + charset->len, ',')))
     {
         return 1;
     }
 
+    for (i = 0; active[i].len; i++) {
+
+        len = active[i].len;
+
+        if (((size_t) (p - type->data) == len
+             || ((size_t) (p - type->data) > len
+                 && active[i].data[len - 1] == '/'))
+            && ngx_strncasecmp(type->data, active[i].data, len) == 0)
+        {
+            return 1;
+        }
+    }
+
     /* text/xml, application/xml, image/svg+xml, application/xhtml+xml ... */
 
-    return last - p > 4
-           && ngx_strncasecmp(last - 3, (u_char *) "xml", 3) == 0
-           && (last[-4] == '/' || last[-4] == '+');
+    return p - slash > 3
+           && ngx_strncasecmp(p - 3, (u_char *) "xml", 3) == 0
+           && (p[-4] == '/' || p[-4] == '+');
+}
+
+
+/* RFC 9110, 5.6.2 */
+
+static ngx_uint_t
+ngx_http_gcs_token_char(u_char ch)
+{
+    return (ch >= '0' && ch <= '9')
+           || ((ch | 0x20) >= 'a' && (ch | 0x20) <= 'z')
+           || (ch != '\0' && ngx_strchr("!#$%&'*+-.^_`|~", ch) != NULL);
 }
 
 

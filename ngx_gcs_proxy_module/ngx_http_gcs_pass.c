@@ -193,6 +193,35 @@ ngx_http_gcs_get_ctx(ngx_http_request_t *r)
 
 
 ngx_http_gcs_ctx_t *
+ngx_http_gcs_wrapped_ctx(ngx_http_request_t *r)
+{
+    ngx_pool_cleanup_t  *cln;
+    ngx_http_gcs_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
+
+    if (ctx && ctx->request == r && ctx->upstream == r->upstream) {
+        return ctx;
+    }
+
+    for (cln = r->pool->cleanup; cln; cln = cln->next) {
+
+        if (cln->handler == ngx_http_gcs_cleanup) {
+            ctx = cln->data;
+
+            if (ctx->request == r && ctx->upstream == r->upstream) {
+                return ctx;
+            }
+        }
+    }
+
+    /* not reached: who wraps an upstream notes it */
+
+    return ngx_http_gcs_get_ctx(r);
+}
+
+
+ngx_http_gcs_ctx_t *
 ngx_http_gcs_make_ctx(ngx_http_request_t *r)
 {
     ngx_list_part_t     *part;
@@ -468,6 +497,13 @@ ngx_http_gcs_wake(ngx_http_gcs_ctx_t *ctx, ngx_int_t rc)
     ngx_http_set_log_request(c->log, r);
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0, "http gcs wake: %i", rc);
+
+    if (ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module) != ctx) {
+
+        /* its client has left, and "post_action" has taken it elsewhere */
+
+        return;
+    }
 
     ngx_http_gcs_wait_done(r);
 

@@ -140,8 +140,8 @@ ngx_http_gcs_sign_url(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
     rc = ngx_http_gcs_signature_here(r, ctx, &url);
 
     if (rc == NGX_OK && cache) {
-        ngx_gcs_url_cache_set(cache, digest, &ctx->signed_url,
-                              ctx->signed_until);
+        (void) ngx_gcs_url_cache_set(cache, digest, &ctx->signed_url,
+                                     ctx->signed_until);
     }
 
     return rc;

@@ -22,6 +22,7 @@
 static ngx_int_t ngx_http_gcs_takeover_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gcs_takeover_begin(ngx_http_request_t *r,
     ngx_http_gcs_takeover_t *t);
+static char *ngx_http_gcs_takeover_path(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gcs_takeover_go(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
 static ngx_int_t ngx_http_gcs_takeover_ask(ngx_http_request_t *r,
@@ -47,6 +48,13 @@ ngx_http_gcs_takeover_finish(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
         conf->takeover->handler = clcf->handler;
     }
 
+    /*
+     * What the application says to one client is not for the next.  It is
+     * switched off here, so that a location inside inherits what is set.
+     */
+
+    conf->proxy->cache = 0;
+
     /* "if" and "limit_except" may have a handler of their own */
 
     if (clcf->handler == conf->takeover->handler) {
@@ -67,7 +75,11 @@ ngx_http_gcs_takeover_handler(ngx_http_request_t *r)
 
     glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
 
-    if (r != r->main || !(r->method & NGX_HTTP_GCS_READ)) {
+    if (r != r->main || !(r->method & NGX_HTTP_GCS_READ)
+        || r->headers_in.content_length_n > 0 || r->headers_in.chunked)
+    {
+        /* what a body does to a question nobody knows but the application */
+
         return glcf->takeover->handler(r);
     }
 
@@ -185,6 +197,10 @@ ngx_http_gcs_takeover_begin(ngx_http_request_t *r, ngx_http_gcs_takeover_t *t)
         reason = "no object is named";
     }
 
+    if (reason == NULL) {
+        reason = ngx_http_gcs_takeover_path(r);
+    }
+
     if (reason == NULL
         && !ngx_http_gcs_bucket_allowed(t->conf->target, &t->object))
     {
@@ -205,6 +221,54 @@ ngx_http_gcs_takeover_begin(ngx_http_request_t *r, ngx_http_gcs_takeover_t *t)
     t->asking = 1;
 
     return NGX_OK;
+}
+
+
+/*
+ * nginx has chosen the location by r->uri, where segments are resolved and
+ * slashes merged, but the stock proxy sends the client's own path where it
+ * can.  To the application that may be another of its pages, whose answer is
+ * evidence of nothing.  NULL: both say the same.
+ */
+
+static char *
+ngx_http_gcs_takeover_path(ngx_http_request_t *r)
+{
+    char       *reason;
+    u_char     *p, *last;
+    ngx_str_t   path;
+
+    if (!r->valid_unparsed_uri) {
+
+        /* after a rewrite or a redirect r->uri is what is sent */
+
+        return NULL;
+    }
+
+    if (ngx_gcs_object_decode_path(r->pool, &r->unparsed_uri, &path, &reason)
+        != NGX_OK
+        || path.len != r->uri.len
+        || ngx_memcmp(path.data, r->uri.data, path.len) != 0)
+    {
+        return "the path is not what nginx has made of it";
+    }
+
+    /* an escaped slash is one to some, and a letter to others */
+
+    last = r->unparsed_uri.data + r->unparsed_uri.len;
+
+    for (p = r->unparsed_uri.data; p < last && *p != '?'; p++) {
+
+        if (*p == '\\'
+            || (*p == '%' && last - p > 2
+                && ((p[1] == '2' && (p[2] | 0x20) == 'f')
+                    || (p[1] == '5' && (p[2] | 0x20) == 'c'))))
+        {
+            return "an escaped slash in the path";
+        }
+    }
+
+    return NULL;
 }
 
 
@@ -231,6 +295,8 @@ ngx_http_gcs_takeover_ask(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
     }
 
     u = r->upstream;
+
+    ctx->upstream = u;
 
     t->process_header = u->process_header;
     t->reinit_request = u->reinit_request;
@@ -304,7 +370,7 @@ ngx_http_gcs_takeover_finalize_request(ngx_http_request_t *r, ngx_int_t rc)
     ngx_http_gcs_ctx_t       *ctx;
     ngx_http_gcs_takeover_t  *t;
 
-    ctx = ngx_http_gcs_get_ctx(r);
+    ctx = ngx_http_gcs_wrapped_ctx(r);
     t = ctx->takeover;
 
     /* without an answer each asks for itself, but if only its client left */

@@ -193,6 +193,12 @@ void ngx_http_gcs_verdict_cancel(ngx_http_gcs_takeover_t *t);
 /* ngx_http_gcs_takeover_object.c */
 
 /*
+ * Whether the object of the request is the one that ctx->takeover has brought
+ * it to: after an error it may be a page.
+ */
+ngx_uint_t ngx_http_gcs_takeover_is_of(ngx_http_gcs_ctx_t *ctx);
+
+/*
  * Checks that the request, in a location with "gcs_auth signature", has been
  * brought there by a takeover with a signature of its object.  NGX_OK; or an
  * HTTP status, with ctx->error set and the cause logged.

@@ -325,8 +325,6 @@ ngx_http_gcs_takeover_check(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
         return NGX_CONF_ERROR;
     }
 
-    conf->proxy->cache = 0;
-
     /* whether there is a "proxy_pass" only that directive itself knows */
 
     cmd = ngx_http_gcs_proxy_command("proxy_pass");

@@ -95,14 +95,27 @@ static void
 ngx_http_gcs_takeover_refused(ngx_http_request_t *r,
     ngx_http_gcs_takeover_t *t)
 {
-    u_char      buf[NGX_INT_T_LEN];
-    ngx_int_t   rc;
-    ngx_str_t   status, *challenge;
-    ngx_uint_t  code;
+    u_char                buf[NGX_INT_T_LEN];
+    ngx_int_t             rc;
+    ngx_str_t             status, *challenge;
+    ngx_uint_t            code;
+    ngx_http_upstream_t  *u;
 
     static ngx_str_t  none = ngx_null_string;
 
-    code = r->upstream->headers_in.status_n;
+    u = r->upstream;
+    code = u->headers_in.status_n;
+
+    if (u->peer.tries > 1
+        && ((code == NGX_HTTP_FORBIDDEN
+             && (u->conf->next_upstream & NGX_HTTP_UPSTREAM_FT_HTTP_403))
+            || (code == NGX_HTTP_NOT_FOUND
+                && (u->conf->next_upstream & NGX_HTTP_UPSTREAM_FT_HTTP_404))))
+    {
+        /* another server will be asked */
+
+        return;
+    }
 
     if (t->verdicts == NULL
         || (code != NGX_HTTP_UNAUTHORIZED

@@ -20,23 +20,29 @@ static ngx_uint_t ngx_http_gcs_takeover_shared(u_char *p, u_char *last);
 static u_char *ngx_http_gcs_takeover_comma(u_char *p, u_char *last);
 
 
-ngx_int_t
-ngx_http_gcs_takeover_signed(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
+ngx_uint_t
+ngx_http_gcs_takeover_is_of(ngx_http_gcs_ctx_t *ctx)
 {
     ngx_http_gcs_takeover_t  *t;
 
     t = ctx->takeover;
 
-    if (t && t->taken && t->redirect.target.len
-        && t->object.bucket.len == ctx->object.bucket.len
-        && t->object.name.len == ctx->object.name.len
-        && ngx_memcmp(t->object.bucket.data, ctx->object.bucket.data,
-                      t->object.bucket.len)
-           == 0
-        && ngx_memcmp(t->object.name.data, ctx->object.name.data,
-                      t->object.name.len)
-           == 0)
-    {
+    return t->taken && ctx->addressed
+           && t->object.bucket.len == ctx->object.bucket.len
+           && t->object.name.len == ctx->object.name.len
+           && ngx_memcmp(t->object.bucket.data, ctx->object.bucket.data,
+                         t->object.bucket.len)
+              == 0
+           && ngx_memcmp(t->object.name.data, ctx->object.name.data,
+                         t->object.name.len)
+              == 0;
+}
+
+
+ngx_int_t
+ngx_http_gcs_takeover_signed(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
+{
+    if (ctx->taken && ctx->takeover->redirect.target.len) {
         return NGX_OK;
     }
 
@@ -96,7 +102,7 @@ ngx_http_gcs_takeover_signed_variable(ngx_http_request_t *r,
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
 
-    if (ctx && ctx->passed && ctx->takeover) {
+    if (ctx && ctx->passed && ctx->taken) {
         ngx_http_gcs_set_value(v, (ngx_str_t *)
                                       ((char *) ctx->takeover + data));
     }

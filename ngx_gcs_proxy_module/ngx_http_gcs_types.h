@@ -298,10 +298,12 @@ typedef struct {
     ngx_uint_t                   result;     /* of the wait: 0 is retry */
     ngx_uint_t                   attempts;
     ngx_uint_t                   attempt;    /* index of the one retried */
+    ngx_http_upstream_t         *upstream;   /* the one that is wrapped */
     ngx_http_upstream_conf_t    *conf;       /* the real one, in a retry */
     ngx_event_t                  timer;
     ngx_recv_pt                  recv;
-    void                       **loc_conf;
+    void                       **loc_conf;   /* the real one, ... */
+    void                       **error_conf; /* and what stands for it */
     ngx_table_elt_t             *header;     /* added for an error */
 
     ngx_http_upstream_srv_conf_t     *us;
@@ -317,6 +319,7 @@ typedef struct {
                                                    ngx_int_t rc);
 
     unsigned                     addressed:1;
+    unsigned                     taken:1;    /* the takeover is of this */
     unsigned                     settled:1;  /* no rewrite can follow */
     unsigned                     quiet:1;    /* a variable asks */
     unsigned                     optional:1; /* a signature for variables */

@@ -137,6 +137,7 @@ ngx_http_gcs_init_peer(ngx_http_request_t *r, ngx_http_upstream_srv_conf_t *us)
         return NGX_OK;
     }
 
+    ctx->upstream = u;
     ctx->cacheable = u->cacheable;
 
     ctx->process_header = u->process_header;
@@ -351,7 +352,7 @@ ngx_http_gcs_process_header(ngx_http_request_t *r)
     ctx->process_header = u->process_header;
     u->process_header = ngx_http_gcs_process_header;
 
-    if (rc == NGX_OK && ctx->takeover
+    if (rc == NGX_OK && ctx->taken
         && ngx_http_gcs_takeover_answer(r, ctx) != NGX_OK)
     {
         return NGX_ERROR;
@@ -568,7 +569,7 @@ ngx_http_gcs_finalize_request(ngx_http_request_t *r, ngx_int_t rc)
 {
     ngx_http_gcs_ctx_t  *ctx;
 
-    ctx = ngx_http_gcs_get_ctx(r);
+    ctx = ngx_http_gcs_wrapped_ctx(r);
 
     ngx_http_gcs_release(r, ctx);
     ngx_http_gcs_restore_conf(r, ctx);

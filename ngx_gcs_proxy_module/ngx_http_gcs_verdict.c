@@ -25,6 +25,10 @@
 #define NGX_HTTP_GCS_VERDICT_DENIED    'D'
 
 
+/* seconds of a signature's life that are left for the request to GCS */
+#define NGX_HTTP_GCS_VERDICT_MARGIN    10
+
+
 /* a question under way */
 
 struct ngx_http_gcs_flight_s {
@@ -36,6 +40,7 @@ struct ngx_http_gcs_flight_s {
 
 static ngx_int_t ngx_http_gcs_verdict_keys(ngx_http_request_t *r,
     ngx_http_gcs_takeover_t *t);
+static u_char *ngx_http_gcs_verdict_add(u_char *p, ngx_str_t *text);
 static ngx_int_t ngx_http_gcs_verdict_who(ngx_http_request_t *r,
     ngx_http_gcs_takeover_t *t, ngx_str_t *who);
 static ngx_uint_t ngx_http_gcs_verdict_names(ngx_str_t *name);
@@ -114,9 +119,9 @@ ngx_http_gcs_verdict_keys(ngx_http_request_t *r, ngx_http_gcs_takeover_t *t)
         return rc;
     }
 
-    text.len = 1 + sizeof(void *)
-               + 3 * sizeof(size_t) + r->unparsed_uri.len + t->url.len
-               + r->headers_in.server.len + who.len;
+    text.len = 1 + sizeof(void *) + 6 * sizeof(size_t)
+               + r->unparsed_uri.len + r->uri.len + r->args.len
+               + t->url.len + r->headers_in.server.len + who.len;
 
     p = ngx_pnalloc(r->pool, text.len);
     if (p == NULL) {
@@ -127,16 +132,15 @@ ngx_http_gcs_verdict_keys(ngx_http_request_t *r, ngx_http_gcs_takeover_t *t)
 
     p = ngx_cpymem(p, &t->conf, sizeof(void *));
 
-    p = ngx_cpymem(p, &r->unparsed_uri.len, sizeof(size_t));
-    p = ngx_cpymem(p, r->unparsed_uri.data, r->unparsed_uri.len);
+    /* which of the two is sent depends on rewrites and on "proxy_pass" */
 
-    p = ngx_cpymem(p, &t->url.len, sizeof(size_t));
-    p = ngx_cpymem(p, t->url.data, t->url.len);
+    p = ngx_http_gcs_verdict_add(p, &r->unparsed_uri);
+    p = ngx_http_gcs_verdict_add(p, &r->uri);
+    p = ngx_http_gcs_verdict_add(p, &r->args);
 
-    p = ngx_cpymem(p, &r->headers_in.server.len, sizeof(size_t));
-    p = ngx_cpymem(p, r->headers_in.server.data, r->headers_in.server.len);
-
-    ngx_memcpy(p, who.data, who.len);
+    p = ngx_http_gcs_verdict_add(p, &t->url);
+    p = ngx_http_gcs_verdict_add(p, &r->headers_in.server);
+    (void) ngx_http_gcs_verdict_add(p, &who);
 
     secret.data = t->verdicts->secret;
     secret.len = NGX_GCS_SEAL_KEY;
@@ -154,6 +158,15 @@ ngx_http_gcs_verdict_keys(ngx_http_request_t *r, ngx_http_gcs_takeover_t *t)
     ngx_explicit_memzero(text.data, text.len);
 
     return rc;
+}
+
+
+static u_char *
+ngx_http_gcs_verdict_add(u_char *p, ngx_str_t *text)
+{
+    p = ngx_cpymem(p, &text->len, sizeof(size_t));
+
+    return ngx_cpymem(p, text->data, text->len);
 }
 
 
@@ -212,8 +225,15 @@ again:
         p = ngx_cpymem(p, h[i].value.data, h[i].value.len);
     }
 
-    if (p || who->len == 0) {
+    if (p) {
         return NGX_OK;
+    }
+
+    if (who->len == 0) {
+
+        /* the application may know who it is by something else */
+
+        return NGX_DECLINED;
     }
 
     who->data = ngx_pnalloc(r->pool, who->len);
@@ -363,7 +383,12 @@ ngx_http_gcs_verdict_set(ngx_http_request_t *r, ngx_http_gcs_takeover_t *t,
                         : NGX_HTTP_GCS_VERDICT_LOCATION;
 
         if (t->redirect.expires) {
-            until = ngx_min(until, t->redirect.expires);
+            until = ngx_min(until, t->redirect.expires
+                                   - NGX_HTTP_GCS_VERDICT_MARGIN);
+        }
+
+        if (until <= ngx_time()) {
+            return NGX_DECLINED;
         }
     }
 
@@ -382,15 +407,11 @@ ngx_http_gcs_verdict_set(ngx_http_request_t *r, ngx_http_gcs_takeover_t *t,
     p = ngx_cpymem(p, extra->data, extra->len);
     ngx_memcpy(p, value->data, value->len);
 
-    if (ngx_gcs_seal(r->pool, t->seal, &text, &sealed) != NGX_OK
-        || sealed.len > NGX_GCS_URL_CACHE_URL_MAX)
-    {
+    if (ngx_gcs_seal(r->pool, t->seal, &text, &sealed) != NGX_OK) {
         return NGX_DECLINED;
     }
 
-    ngx_gcs_url_cache_set(t->verdicts->cache, t->key, &sealed, until);
-
-    return NGX_OK;
+    return ngx_gcs_url_cache_set(t->verdicts->cache, t->key, &sealed, until);
 }
 
 

@@ -718,10 +718,16 @@ def test_nosniff_is_on_every_answer(front, item):
 ACTIVE = ["text/html", "text/html; charset=utf-8", "TEXT/HTML",
           "text/html ;charset=x", "image/svg+xml", "application/xhtml+xml",
           "text/xml", "application/xml", "application/rss+xml",
-          "application/mathml+xml; a=b", "image/SVG+XML"]
+          "application/mathml+xml; a=b", "image/SVG+XML", "text/xsl",
+          "multipart/related; type=text/html", "message/rfc822",
+          # browsers take the last of a list, and cut where they like
+          "image/png, text/html", "text/plain,text/html", "text/html,",
+          "text/html(x)", "x/y; charset=a, text/html", "xml", "/html",
+          "text/", "text/ht\"ml"]
 PASSIVE = ["text/plain", "image/png", "video/mp4", "application/json",
-           "text/htmlx", "application/octet-stream", "xml", "text/css",
-           "application/vnd.openxmlformats"]
+           "text/htmlx", "application/octet-stream", "text/css",
+           "application/vnd.openxmlformats", "application/pdf",
+           "audio/x-wav; codec=1", "application/vnd.ms-excel"]
 
 
 def test_sandbox_is_for_content_that_browsers_run(front, emulator, bucket):
