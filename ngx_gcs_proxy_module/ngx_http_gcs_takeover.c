@@ -226,8 +226,8 @@ ngx_http_gcs_takeover_begin(ngx_http_request_t *r, ngx_http_gcs_takeover_t *t)
 
 /*
  * nginx has chosen the location by r->uri, where segments are resolved and
- * slashes merged, but the stock proxy sends the client's own path where it
- * can.  To the application that may be another of its pages, whose answer is
+ * slashes merged, but the application may be sent the client's own path, as
+ * "proxy_pass" says.  To it that may be another of its pages, whose answer is
  * evidence of nothing.  NULL: both say the same.
  */
 
@@ -238,17 +238,17 @@ ngx_http_gcs_takeover_path(ngx_http_request_t *r)
     u_char     *p, *last;
     ngx_str_t   path;
 
-    if (!r->valid_unparsed_uri) {
-
-        /* after a rewrite or a redirect r->uri is what is sent */
-
-        return NULL;
+    if (ngx_gcs_object_decode_path(r->pool, &r->unparsed_uri, &path, &reason)
+        != NGX_OK)
+    {
+        return "the path can be read in more than one way";
     }
 
-    if (ngx_gcs_object_decode_path(r->pool, &r->unparsed_uri, &path, &reason)
-        != NGX_OK
-        || path.len != r->uri.len
-        || ngx_memcmp(path.data, r->uri.data, path.len) != 0)
+    /* after a rewrite or a redirect it is another one, by configuration */
+
+    if (r->valid_unparsed_uri
+        && (path.len != r->uri.len
+            || ngx_memcmp(path.data, r->uri.data, path.len) != 0))
     {
         return "the path is not what nginx has made of it";
     }
@@ -260,11 +260,12 @@ ngx_http_gcs_takeover_path(ngx_http_request_t *r)
     for (p = r->unparsed_uri.data; p < last && *p != '?'; p++) {
 
         if (*p == '\\'
+            || (*p == '/' && last - p > 1 && p[1] == '/')
             || (*p == '%' && last - p > 2
                 && ((p[1] == '2' && (p[2] | 0x20) == 'f')
                     || (p[1] == '5' && (p[2] | 0x20) == 'c'))))
         {
-            return "an escaped slash in the path";
+            return "an escaped or doubled slash in the path";
         }
     }
 
@@ -289,6 +290,7 @@ ngx_http_gcs_takeover_ask(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
     {
         /* it has failed at once, and an "error_page" may have taken it away */
 
+        t->asking = 0;
         ngx_http_gcs_verdict_end(t, 1);
 
         return rc;
@@ -373,6 +375,8 @@ ngx_http_gcs_takeover_finalize_request(ngx_http_request_t *r, ngx_int_t rc)
     ctx = ngx_http_gcs_wrapped_ctx(r);
     t = ctx->takeover;
 
+    t->asking = 0;
+
     /* without an answer each asks for itself, but if only its client left */
 
     ngx_http_gcs_verdict_end(t, rc != NGX_HTTP_CLIENT_CLOSED_REQUEST
@@ -402,8 +406,9 @@ ngx_http_gcs_takeover_method_variable(ngx_http_request_t *r,
 
 
 /*
- * Range and conditions are about the object, not about the application's
- * redirect; an oracle is asked for as little as there is.
+ * Conditions are about the object, not about the application's redirect.  So
+ * is a range, but a redirect does not heed it, and an application that sends
+ * the bytes itself is to know.  An oracle is asked for as little as there is.
  */
 
 ngx_int_t
@@ -421,13 +426,20 @@ ngx_http_gcs_takeover_header_variable(ngx_http_request_t *r,
 
     if (ctx && ctx->takeover && ctx->takeover->asking) {
 
-        if (ctx->takeover->oracle
-            && data == offsetof(ngx_http_headers_in_t, range))
-        {
-            ngx_http_gcs_set_value(v, &first);
+        if (ctx->takeover->oracle) {
+
+            if (data == offsetof(ngx_http_headers_in_t, range)) {
+                ngx_http_gcs_set_value(v, &first);
+            }
+
+            return NGX_OK;
         }
 
-        return NGX_OK;
+        if (data != offsetof(ngx_http_headers_in_t, range)
+            && data != offsetof(ngx_http_headers_in_t, if_range))
+        {
+            return NGX_OK;
+        }
     }
 
     h = *(ngx_table_elt_t **) ((char *) &r->headers_in + data);

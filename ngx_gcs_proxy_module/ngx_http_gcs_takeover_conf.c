@@ -514,7 +514,11 @@ found:
     takeover->target = target;
     target->taking = 1;
 
-    if (!target->passing || target->pass == NULL) {
+    if (!target->passing || target->pass == NULL
+        || (ngx_strcmp(target->pass->value.data, "$gcs_takeover_url") != 0
+            && ngx_strcmp(target->pass->value.data, "${gcs_takeover_url}")
+               != 0))
+    {
         return ngx_http_gcs_takeover_error(cf, takeover,
                    "location \"%V\" of \"gcs_takeover\" must have "
                    "\"gcs_pass $gcs_takeover_url\"", name);
