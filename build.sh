@@ -49,6 +49,10 @@ environment:
                        (so does the option --sanitize)
     GCS_FUZZ_SECONDS=N how long each fuzz target runs (default: 5)
     GCS_BROWSER=0      test without a browser, and install none
+    GCS_LABEL_STUDIO=0 test without a Label Studio, and install none (1 GB)
+    GCS_LABEL_STUDIO_VENV=PATH
+                       the virtual environment of one that is installed
+                       (default: build/label-studio-venv, made if needed)
     GCS_ROOTS=PATH     where matrix makes its roots (default: build/roots)
     GCS_MIRROR=URL     where it takes Debian from
 END
@@ -579,26 +583,43 @@ find_venv_python() {
     return 1
 }
 
+# make_venv NAME FILE...: build/NAME with the packages that the first FILE
+# lists; kept until a FILE changes
 make_venv() {
-    local stamp
+    local stamp venv
 
-    stamp=$(cksum < "$ROOT/t/requirements.txt")
+    venv=$BUILD/$1
+    shift
+    stamp=$(cat "$@" | cksum)
 
-    if [ -f "$BUILD/venv/stamp" ] \
-       && [ "$(cat "$BUILD/venv/stamp")" = "$stamp" ] \
-       && "$BUILD/venv/bin/python" -c 'import pytest' 2> /dev/null
+    if [ -f "$venv/stamp" ] && [ "$(cat "$venv/stamp")" = "$stamp" ] \
+       && "$venv/bin/python" -c 'import pip' 2> /dev/null
     then
         return
     fi
 
-    say "installing the Python packages of t/requirements.txt"
+    say "installing the Python packages of ${1#"$ROOT"/}"
     find_venv_python || die "no Python that can make a virtual environment"
-    rm -rf "$BUILD/venv"
-    "$VENV_PYTHON" -m venv "$BUILD/venv"
-    "$BUILD/venv/bin/python" -m pip install --quiet \
-        --disable-pip-version-check -r "$ROOT/t/requirements.txt" \
-        || die "pip cannot install t/requirements.txt, see above"
-    say "$stamp" > "$BUILD/venv/stamp"
+    rm -rf "$venv"
+    "$VENV_PYTHON" -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet \
+        --disable-pip-version-check -r "$1" \
+        || die "pip cannot install ${1#"$ROOT"/}, see above"
+    say "$stamp" > "$venv/stamp"
+}
+
+# the Label Studio of the tests, which wants other versions than they do
+make_label_studio() {
+    if [ "${GCS_LABEL_STUDIO:-}" = 0 ] || [ -n "${GCS_LABEL_STUDIO_VENV:-}" ]
+    then
+        return
+    fi
+
+    make_venv label-studio-venv "$ROOT/t/label_studio/requirements.txt" \
+        "$ROOT/t/label_studio/constraints.txt"
+
+    GCS_LABEL_STUDIO_VENV=$(cd "$BUILD/label-studio-venv" && pwd)
+    export GCS_LABEL_STUDIO_VENV
 }
 
 demo() {
@@ -626,7 +647,8 @@ bench() {
 
 prepare() {
     require missing_to_test install
-    make_venv
+    make_venv venv "$ROOT/t/requirements.txt"
+    make_label_studio
 }
 
 # all that pytest needs; "${PYTEST[@]}" then runs it in $ROOT

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.__main__ import SIGNED
+from bench.__main__ import SIGNED, WAYS
 from bench.sign import SETTINGS
+from bench.studio import available
 from conftest import SANITIZE
+from harness.label_studio import Missing
 
 HERE = Path(__file__).resolve().parent
 DOCUMENT = HERE.parent / "docs" / "performance.md"
@@ -26,12 +28,19 @@ RATIO = re.compile(r"\d+\.\d\d")
 UNMEASURED = ("not measured", "—")
 
 
-def bench(module: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def bench(module: Path, *arguments: str, **more: str) \
+        -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "GCS_MODULE": str(module),
-                   "PYTHONPATH": str(HERE)}
+                   "PYTHONPATH": str(HERE), **more}
     return subprocess.run([sys.executable, "-m", "bench", *arguments],
                           env=environment, cwd=HERE, capture_output=True,
                           text=True, timeout=110, stdin=subprocess.DEVNULL)
+
+
+def ran(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    return done.stdout
 
 
 def tables(text: str) -> dict[tuple[str, ...], list[list[str]]]:
@@ -48,10 +57,18 @@ def tables(text: str) -> dict[tuple[str, ...], list[list[str]]]:
 def quick(module: Path) -> dict[tuple[str, ...], list[list[str]]]:
     if SANITIZE:
         pytest.skip("nobody measures a module with sanitizers")
-    done = bench(module, "--quick")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == ""
-    return tables(done.stdout)
+    return tables(ran(bench(module, "--quick", GCS_LABEL_STUDIO="0")))
+
+
+@pytest.fixture(scope="module")
+def quick_studio(module: Path) -> dict[tuple[str, ...], list[list[str]]]:
+    if SANITIZE:
+        pytest.skip("nobody measures a module with sanitizers")
+    try:
+        available()
+    except Missing as why:
+        pytest.skip(f"no Label Studio: {why}")
+    return tables(ran(bench(module, "--quick", "studio")))
 
 
 def test_a_quick_run_prints_a_ratio_for_each_measurement(quick):
@@ -83,6 +100,30 @@ def test_the_document_has_the_tables_that_the_benchmarks_print(quick):
     documented = tables(DOCUMENT.read_text())
 
     assert set(quick) <= set(documented)
+
+
+def test_label_studio_is_compared_with_the_module_before_it(quick_studio):
+    [[head, rows]] = quick_studio.items()
+
+    assert head[1:] == WAYS
+    for row in rows:
+        assert len(row) == len(head)
+        for cell in row[1:]:
+            assert RATIO.fullmatch(cell) and float(cell) > 0, row
+    # its proxy mode answers in pieces, all of which are asked for
+    asked = dict((row[0], row[1:]) for row in rows)[
+        "requests to Label Studio: film"]
+    assert set(asked) == {"6.50"}
+    assert head in tables(DOCUMENT.read_text())
+
+
+def test_without_a_label_studio_that_part_says_so_and_ends(module, tmp_path):
+    done = bench(module, "--quick", "studio", GCS_LABEL_STUDIO="1",
+                 GCS_LABEL_STUDIO_VENV=str(tmp_path))
+
+    said = ran(done)
+    assert tables(said) == {}
+    assert f"not measured: Label Studio: none is in {tmp_path}" in said
 
 
 def test_an_unknown_part_is_refused(module):

@@ -12,14 +12,15 @@ import tempfile
 from pathlib import Path
 from typing import Iterable, Sequence
 
+from harness.label_studio import Missing
 from harness.nginx import version
 
-from . import load, memory, sign, startup
+from . import load, memory, sign, startup, studio
 from .pace import Latency
 from .servers import Bench
 
 SCHEMES = ("http", "tls")
-PARTS = ("load", "memory", "startup", "sign")
+PARTS = ("load", "memory", "startup", "sign", "studio")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -168,6 +169,70 @@ def run_sign(bench: Bench, options: argparse.Namespace) -> None:
               f"{kept:.0%} of half the capacity at least")
 
 
+# what is measured of Label Studio, and its unit in thousandths
+STUDIO = [
+    ("film of 85 MB: first byte", "first", "ms"),
+    ("film of 85 MB: first 64 KiB", "begun", "ms"),
+    ("film of 85 MB: all", "whole", "ms"),
+    ("{0.places} seeks in the film", "sought", "ms"),
+    ("{0.annotators} annotators, pictures of 2 MB: time for all", "look",
+     "ms"),
+    ("CPU of Label Studio per MB: film", "film_cpu", "ms"),
+    ("CPU of Label Studio per MB: pictures", "look_cpu", "ms"),
+    ("requests to Label Studio: film", "asked", ""),
+    ("requests to Label Studio: {0.places} seeks", "sought_asked", ""),
+]
+WAYS = ("redirects", "redirects, remembered", "oracle", "oracle, remembered")
+
+
+def run_studio(bench: Bench, options: argparse.Namespace) -> None:
+    try:
+        studio.available()
+    except Missing as why:
+        print(f"\nnot measured: Label Studio: {why}")
+        return
+
+    size = studio.Size(annotators=50, pictures=2, openings=5, places=20,
+                       processes=2)
+    if options.quick:
+        size = studio.Size(annotators=10, pictures=1, openings=1,
+                           places=3, processes=1)
+
+    with studio.Studio(bench, size) as all:
+        measures = [(text.format(size), what, unit)
+                    for text, what, unit in STUDIO
+                    if what != "sought_asked" or all.studio.counts_all]
+        for far in (True,) if options.quick else (False, True):
+            all.far(far)
+            names = list(all.targets)
+            done = [{name: all.measure(name, far * 100 + turn)
+                     for name in rotated(names, turn)}
+                    for turn in range(min(options.rounds, 5))]
+            where = f"{studio.FAR * 1e3:.0f} ms away" if far else "at once"
+            # one that was never asked is no better than one that was once
+            table([f"Label Studio's proxy mode to the module, Google {where}",
+                   *WAYS],
+                  ([text, *(ratio((getattr(d["proxied"], what),
+                                   getattr(d[name], what) or 1) for d in done)
+                            for name in names[1:])]
+                   for text, what, _ in measures))
+            print(f"\nGoogle {where}; proxy mode, {', '.join(WAYS)}:")
+            for text, what, unit in measures:
+                print(f"{text}: " + ", ".join(absolute(
+                    (getattr(d[name], what) for d in done), unit)
+                    for name in names))
+        print(f"\n{all.studio.server}; what it refuses at once costs it "
+              f"{all.least() * 1e3:.1f} ms of CPU")
+
+
+def absolute(values: Iterable[float], unit: str) -> str:
+    value = statistics.median(values)
+    if not unit:
+        return f"{value:.0f}"
+    value *= 1e3
+    return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2}f} {unit}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="./build.sh bench",
@@ -207,7 +272,8 @@ def main() -> None:
         os.chmod(folder, 0o755)
         with Bench(Path(folder), Path(os.environ["GCS_MODULE"])) as bench:
             for part, run in (("load", run_load), ("memory", run_memory),
-                              ("startup", run_startup), ("sign", run_sign)):
+                              ("startup", run_startup), ("sign", run_sign),
+                              ("studio", run_studio)):
                 if part in (options.parts or PARTS):
                     run(bench, options)
 

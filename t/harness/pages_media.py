@@ -35,8 +35,8 @@ def png(colour: tuple[int, int, int] = GREEN, size: int = 16) -> bytes:
             + chunk(b"IEND", b""))
 
 
-def wav(seconds: int = 4, rate: int = 8000) -> bytes:
-    """A tone."""
+def wav(seconds: int = 4, rate: int = 8000, silence: int = 0) -> bytes:
+    """A tone, after so many seconds of silence."""
     file = io.BytesIO()
     with wave.open(file, "wb") as sound:
         sound.setnchannels(1)
@@ -45,7 +45,8 @@ def wav(seconds: int = 4, rate: int = 8000) -> bytes:
         second = b"".join(
             struct.pack("<h", int(8000 * math.sin(400 * math.tau * i / rate)))
             for i in range(rate))
-        sound.writeframes(second * seconds)
+        sound.writeframes(bytes(2 * rate * silence)
+                          + second * (seconds - silence))
     return file.getvalue()
 
 
@@ -59,6 +60,23 @@ def webm(folder: Path, seconds: int = 4) -> bytes:
          "-f", "lavfi", "-i", f"color=blue:{half}",
          "-filter_complex", "concat=n=2", "-c:v", "libvpx",
          "-deadline", "realtime", "-g", "5", path],
+        check=True, stdin=subprocess.DEVNULL)
+    return path.read_bytes()
+
+
+def mp4(folder: Path, seconds: int = 40) -> bytes:
+    """Some megabytes a second of noise; in the middle is a square, red in
+    the first half and blue in the second.  Needs ffmpeg."""
+    square = "drawbox=x=256:y=116:w=128:h=128:t=fill"
+    path = folder / "film.mp4"
+    subprocess.run(
+        ["ffmpeg", "-loglevel", "error", "-y", "-f", "lavfi", "-i",
+         f"color=gray:size=640x360:rate=10:duration={seconds},"
+         "noise=alls=100:allf=t,"
+         f"{square}:color=red:enable='lt(t,{seconds / 2})',"
+         f"{square}:color=blue:enable='gte(t,{seconds / 2})'",
+         "-c:v", "libx264", "-preset", "ultrafast", "-crf", "20", "-g", "10",
+         "-pix_fmt", "yuv420p", "-movflags", "+faststart", path],
         check=True, stdin=subprocess.DEVNULL)
     return path.read_bytes()
 

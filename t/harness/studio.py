@@ -7,7 +7,7 @@ data_import/api.py of https://github.com/HumanSignal/label-studio.  Signer
 makes the signed URLs that such applications redirect to.
 
     with LabelStudio(emulator.url) as studio:
-        studio.connect(project=1, bucket="b", presign=Signer(key, emulator.url))
+        studio.connect(1, "b", presign=Signer(key, emulator.url))
         studio.tasks[7] = 1
         GET studio.url + "/tasks/7/resolve/?fileuri=..."     # 303
 
@@ -176,7 +176,7 @@ class Answer:
              waits for something and then gives it
     cut      body bytes after which the connection is reset
     hold     nothing is sent before it is set
-    raw      is sent in the place of all this, each piece in a packet of its own
+    raw      is sent in place of all this, each piece in a packet of its own
     """
     status: int = 200
     headers: Pairs = ()

@@ -20,7 +20,8 @@ VALGRIND_NOT="ahead_of_their_expiry or refresh_is_not_waited_for
               or two_hundred_locations_start"
 
 # what has no nginx, or another one than the fixture's, or measures
-VALGRIND_NEVER="bench build docs emulator emulator_wire load style unit"
+VALGRIND_NEVER="bench build docs emulator emulator_wire load style unit \
+label_studio_contract"
 
 valgrind_all() {
     local file name
