@@ -117,6 +117,15 @@ ngx_pcalloc(ngx_pool_t *pool, size_t size)
 }
 
 
+/* not before the pool: nothing is gained here by what saves memory there */
+
+ngx_int_t
+ngx_pfree(ngx_pool_t *pool, void *p)
+{
+    return NGX_DECLINED;
+}
+
+
 ngx_pool_cleanup_t *
 ngx_pool_cleanup_add(ngx_pool_t *p, size_t size)
 {
