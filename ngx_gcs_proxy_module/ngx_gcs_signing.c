@@ -347,6 +347,10 @@ ngx_gcs_signing_done(ngx_gcs_signing_t *signing, ngx_str_t *signature)
         return;
     }
 
+    if (req->made) {
+        (void) ngx_atomic_fetch_add(req->made, 1);
+    }
+
     if (req->signer) {
         req->signer->failed = 0;
     }
@@ -383,6 +387,10 @@ ngx_gcs_signing_error(ngx_gcs_signing_t *signing, ngx_str_t *reason,
 
     signing->word = word;
     signer = signing->req.signer;
+
+    if (signing->req.failed) {
+        (void) ngx_atomic_fetch_add(signing->req.failed, 1);
+    }
 
     if (signer == NULL) {
         ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,

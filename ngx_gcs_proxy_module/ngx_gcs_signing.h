@@ -46,6 +46,8 @@ typedef struct {
     ngx_str_t                text;       /* see ngx_gcs_sign_url_text() */
     ngx_str_t                unsigned_url;
     time_t                   until;
+    ngx_atomic_t            *made;       /* is counted here; or NULL */
+    ngx_atomic_t            *failed;     /* likewise */
 } ngx_gcs_signing_request_t;
 
 

@@ -70,6 +70,8 @@ typedef struct {
     ngx_uint_t        generation;   /* 0: there never was one */
     ngx_uint_t        fetches;      /* begun, by all workers */
     ngx_uint_t        failures;     /* since the last success */
+    ngx_uint_t        errors;       /* all failures */
+    time_t            age;          /* of the token, seconds */
     unsigned          fetching:1;
     unsigned          backoff:1;    /* failed, and not yet time to try */
 } ngx_gcs_token_state_t;

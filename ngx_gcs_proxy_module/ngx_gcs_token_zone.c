@@ -509,11 +509,13 @@ ngx_gcs_token_state(ngx_gcs_token_t *token, ngx_gcs_token_state_t *state)
 
     if (slot->len && !ngx_gcs_token_passed(slot->deadline)) {
         state->expires = slot->expires;
+        state->age = (time_t) ((ngx_current_msec - slot->fetched) / 1000);
     }
 
     state->generation = slot->generation;
     state->fetches = slot->fetches;
     state->failures = slot->failures;
+    state->errors = slot->errors;
     state->fetching = !ngx_gcs_token_passed(slot->lease);
     state->backoff = !state->fetching && !ngx_gcs_token_passed(slot->retry);
 

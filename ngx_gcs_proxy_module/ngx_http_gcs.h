@@ -14,6 +14,7 @@
 
 #include "ngx_http_gcs_types.h"
 #include "ngx_http_gcs_cors.h"
+#include "ngx_http_gcs_status.h"
 #include "ngx_http_gcs_takeover.h"
 
 
@@ -416,6 +417,9 @@ ngx_str_t *ngx_http_gcs_find_header(ngx_list_t *headers, char *name);
 
 /* adds them, from preconfiguration */
 ngx_int_t ngx_http_gcs_add_variables(ngx_conf_t *cf);
+
+/* the value of "$gcs_token_status", a constant */
+ngx_str_t *ngx_http_gcs_token_word(ngx_gcs_token_state_t *state);
 
 /* makes value, which is not copied, the value of a variable */
 void ngx_http_gcs_set_value(ngx_http_variable_value_t *v, ngx_str_t *value);

@@ -209,6 +209,13 @@ static ngx_command_t  ngx_http_gcs_commands[] = {
       offsetof(ngx_http_gcs_loc_conf_t, takeover_unsigned),
       NULL },
 
+    { ngx_string("gcs_status"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE12,
+      ngx_http_gcs_status,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("gcs_token_timeout"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_msec_slot,
@@ -294,7 +301,9 @@ ngx_http_gcs_postconfiguration(ngx_conf_t *cf)
 
     gmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_gcs_proxy_module);
 
-    if (ngx_http_gcs_identity_tokens(cf, gmcf) != NGX_OK) {
+    if (ngx_http_gcs_identity_tokens(cf, gmcf) != NGX_OK
+        || ngx_http_gcs_status_init(cf, gmcf) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -427,6 +436,8 @@ ngx_http_gcs_create_loc_conf(ngx_conf_t *cf)
      *     conf->presign_method = { 0, NULL };
      *     conf->url_cache = NULL;
      *     conf->takeover = NULL;
+     *     conf->status_page = NULL;
+     *     conf->status = NULL;
      *     conf->user_project = NULL;
      *     conf->user_project_source = { 0, NULL };
      *     conf->proxy = NULL;

@@ -224,9 +224,10 @@ ngx_http_gcs_wrapped_ctx(ngx_http_request_t *r)
 ngx_http_gcs_ctx_t *
 ngx_http_gcs_make_ctx(ngx_http_request_t *r)
 {
-    ngx_list_part_t     *part;
-    ngx_pool_cleanup_t  *cln;
-    ngx_http_gcs_ctx_t  *ctx, *earlier;
+    ngx_list_part_t          *part;
+    ngx_pool_cleanup_t       *cln;
+    ngx_http_gcs_ctx_t       *ctx, *earlier;
+    ngx_http_gcs_loc_conf_t  *glcf;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
 
@@ -254,6 +255,9 @@ ngx_http_gcs_make_ctx(ngx_http_request_t *r)
     ctx->part = part;
     ctx->nelts = part->nelts;
     ctx->takeover = earlier ? earlier->takeover : NULL;
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
+    ctx->location = glcf->status;
 
     ngx_http_set_ctx(r, ctx, ngx_http_gcs_proxy_module);
 

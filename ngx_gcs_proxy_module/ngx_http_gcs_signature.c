@@ -124,12 +124,16 @@ ngx_http_gcs_sign_url(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
         }
 
         if (rc == NGX_OK) {
+            ngx_gcs_metrics_add(ctx->identity->metrics, NGX_GCS_METRICS_HITS,
+                                1);
             return NGX_OK;
         }
 
         if (rc == NGX_ERROR) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
+
+        ngx_gcs_metrics_add(ctx->identity->metrics, NGX_GCS_METRICS_MISSES, 1);
     }
 
     if (signs == NGX_HTTP_GCS_SIGNS_IAM || (resume && !url.hmac)) {
@@ -438,6 +442,10 @@ ngx_http_gcs_signature_here(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
         rc = ngx_gcs_sign_url_rsa(r->pool, cred->key, url, &ctx->signed_url);
     }
 
+    ngx_gcs_metrics_add(ctx->identity->metrics, rc == NGX_OK
+                        ? NGX_GCS_METRICS_BY_KEY : NGX_GCS_METRICS_UNSIGNED,
+                        1);
+
     if (rc == NGX_OK) {
         ctx->signed_until = url->now + url->expires;
         return NGX_OK;
@@ -455,6 +463,7 @@ ngx_http_gcs_signature_wait(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
     ngx_gcs_sign_url_t *url, u_char *digest, ngx_http_gcs_resume_pt resume)
 {
     ngx_int_t                   rc;
+    ngx_atomic_t               *counters;
     ngx_http_gcs_loc_conf_t    *glcf;
     ngx_http_gcs_main_conf_t   *gmcf;
     ngx_gcs_signing_request_t   req;
@@ -491,6 +500,13 @@ ngx_http_gcs_signature_wait(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
 
     } else {
         req.key = ctx->identity->source.cred->key;
+    }
+
+    if (ctx->identity->metrics) {
+        counters = ctx->identity->metrics->counters;
+        req.made = &counters[req.signer ? NGX_GCS_METRICS_BY_IAM
+                                        : NGX_GCS_METRICS_BY_KEY];
+        req.failed = &counters[NGX_GCS_METRICS_UNSIGNED];
     }
 
     ctx->signing.handler = ngx_http_gcs_signature_handler;

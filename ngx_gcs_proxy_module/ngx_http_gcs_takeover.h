@@ -40,6 +40,7 @@ struct ngx_http_gcs_takeover_conf_s {
     ngx_http_core_srv_conf_t    *cscf;       /* where @NAME is */
     ngx_http_gcs_loc_conf_t     *target;     /* its configuration */
     ngx_http_handler_pt          handler;    /* of the stock proxy */
+    ngx_http_gcs_status_location_t  *status;
 
     unsigned                     http2:1;    /* to the application */
     unsigned                     any:1;      /* unsigned ones, too */

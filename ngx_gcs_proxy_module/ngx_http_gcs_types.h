@@ -16,6 +16,7 @@
 #include "ngx_gcs_escape.h"
 #include "ngx_gcs_explain.h"
 #include "ngx_gcs_fetch.h"
+#include "ngx_gcs_metrics.h"
 #include "ngx_gcs_object.h"
 #include "ngx_gcs_sign.h"
 #include "ngx_gcs_signing.h"
@@ -48,6 +49,7 @@ typedef struct {
     ngx_gcs_signer_t            *signer;     /* NULL: not by IAM */
     ngx_gcs_sign_key_t           key;        /* derived from an HMAC key, */
     ngx_uint_t                   key_version;  /* as of this version */
+    ngx_gcs_metrics_row_t       *metrics;    /* NULL: nothing is counted */
     unsigned                     searched:1; /* for default credentials */
     unsigned                     undeclared:1;  /* is "default" */
     unsigned                     writes:1;   /* in some location */
@@ -126,6 +128,11 @@ typedef enum {
 } ngx_http_gcs_signs_e;
 
 
+typedef struct ngx_http_gcs_status_s  ngx_http_gcs_status_t;
+typedef struct ngx_http_gcs_status_page_s  ngx_http_gcs_status_page_t;
+typedef struct ngx_http_gcs_status_location_s  ngx_http_gcs_status_location_t;
+
+
 typedef struct {
     ngx_array_t                  identities; /* ngx_http_gcs_identity_t * */
     ngx_array_t                  endpoints;  /* ngx_http_gcs_endpoint_t * */
@@ -135,6 +142,7 @@ typedef struct {
     ngx_gcs_aws_environment_t    aws;
     ngx_gcs_url_cache_t         *url_cache;  /* our own, if there is need */
     ngx_gcs_signing_pool_t      *threads;    /* that sign; or NULL */
+    ngx_http_gcs_status_t       *status;     /* NULL: nobody counts */
 
     ngx_int_t                    slice_range;  /* variable's index */
     unsigned                     aws_known:1;  /* the environment was read */
@@ -232,6 +240,9 @@ struct ngx_http_gcs_loc_conf_s {
     ngx_flag_t                   takeover_unsigned;
     ngx_http_gcs_verdict_conf_t  *takeover_cache;  /* NULL: off */
 
+    ngx_http_gcs_status_page_t  *status_page;     /* "gcs_status" */
+    ngx_http_gcs_status_location_t  *status;      /* what counts it */
+
     ngx_msec_t                   token_timeout;
     ngx_flag_t                   nosniff;
     ngx_flag_t                   sandbox;    /* unset: of what is taken over */
@@ -272,6 +283,7 @@ typedef void (*ngx_http_gcs_resume_pt)(ngx_http_request_t *r, ngx_int_t rc);
 typedef struct {
     ngx_http_request_t          *request;
     ngx_http_gcs_identity_t     *identity;
+    ngx_http_gcs_status_location_t  *location;  /* or NULL */
 
     ngx_gcs_object_t             object;
     ngx_str_t                    uri;        /* escaped "/bucket/object" */

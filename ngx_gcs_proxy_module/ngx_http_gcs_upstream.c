@@ -573,6 +573,7 @@ ngx_http_gcs_finalize_request(ngx_http_request_t *r, ngx_int_t rc)
 
     ngx_http_gcs_release(r, ctx);
     ngx_http_gcs_restore_conf(r, ctx);
+    ngx_http_gcs_status_upstream(r, ctx);
 
     if (ctx->error.len == 0) {
 

@@ -476,14 +476,8 @@ static ngx_int_t
 ngx_http_gcs_token_status_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    ngx_str_t               *value;
-    ngx_http_gcs_ctx_t      *ctx;
-    ngx_gcs_token_state_t    state;
-
-    static ngx_str_t  valid = ngx_string("valid");
-    static ngx_str_t  fetching = ngx_string("fetching");
-    static ngx_str_t  failed = ngx_string("failed");
-    static ngx_str_t  none = ngx_string("none");
+    ngx_http_gcs_ctx_t     *ctx;
+    ngx_gcs_token_state_t   state;
 
     ctx = ngx_http_gcs_variable_ctx(r);
 
@@ -494,13 +488,23 @@ ngx_http_gcs_token_status_variable(ngx_http_request_t *r,
 
     ngx_gcs_token_state(ctx->identity->token, &state);
 
-    value = state.expires ? &valid
-            : state.backoff ? &failed
-            : state.fetching ? &fetching : &none;
-
-    ngx_http_gcs_set_value(v, value);
+    ngx_http_gcs_set_value(v, ngx_http_gcs_token_word(&state));
 
     return NGX_OK;
+}
+
+
+ngx_str_t *
+ngx_http_gcs_token_word(ngx_gcs_token_state_t *state)
+{
+    static ngx_str_t  valid = ngx_string("valid");
+    static ngx_str_t  fetching = ngx_string("fetching");
+    static ngx_str_t  failed = ngx_string("failed");
+    static ngx_str_t  none = ngx_string("none");
+
+    return state->expires ? &valid
+           : state->backoff ? &failed
+           : state->fetching ? &fetching : &none;
 }
 
 
