@@ -19,8 +19,6 @@ static ngx_int_t ngx_http_gcs_status_token(ngx_gcs_metrics_page_t *page,
     ngx_str_t *name, ngx_gcs_token_t *token, ngx_gcs_metrics_row_t *row);
 static ngx_int_t ngx_http_gcs_status_send(ngx_http_request_t *r,
     ngx_str_t *type, ngx_str_t *text);
-static ngx_int_t ngx_http_gcs_status_add(ngx_http_request_t *r, char *name,
-    char *lowcase, char *value);
 
 
 ngx_int_t
@@ -32,6 +30,7 @@ ngx_http_gcs_status_handler(ngx_http_request_t *r)
     ngx_gcs_metrics_page_t    page;
     ngx_http_gcs_loc_conf_t  *glcf;
 
+    static ngx_str_t  allow = ngx_string("GET, HEAD");
     static ngx_str_t  json = ngx_string("application/json");
     static ngx_str_t  prometheus =
         ngx_string("text/plain; version=0.0.4; charset=utf-8");
@@ -47,8 +46,7 @@ ngx_http_gcs_status_handler(ngx_http_request_t *r)
 
     if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
 
-        return ngx_http_gcs_status_add(r, "Allow", "allow", "GET, HEAD")
-               == NGX_OK
+        return ngx_http_gcs_add_header(r, "Allow", &allow)
                ? NGX_HTTP_NOT_ALLOWED : NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -299,12 +297,11 @@ ngx_http_gcs_status_send(ngx_http_request_t *r, ngx_str_t *type,
 {
     ngx_http_complex_value_t  cv;
 
+    static ngx_str_t  no_store = ngx_string("no-store");
+
     /* a cache would show the figures of another moment, or another format */
 
-    if (ngx_http_gcs_status_add(r, "Cache-Control", "cache-control",
-                                "no-store")
-        != NGX_OK)
-    {
+    if (ngx_http_gcs_add_header(r, "Cache-Control", &no_store) == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -312,29 +309,4 @@ ngx_http_gcs_status_send(ngx_http_request_t *r, ngx_str_t *type,
     cv.value = *text;
 
     return ngx_http_send_response(r, NGX_HTTP_OK, type, &cv);
-}
-
-
-static ngx_int_t
-ngx_http_gcs_status_add(ngx_http_request_t *r, char *name, char *lowcase,
-    char *value)
-{
-    ngx_table_elt_t  *h;
-
-    h = ngx_list_push(&r->headers_out.headers);
-    if (h == NULL) {
-        return NGX_ERROR;
-    }
-
-    h->hash = 1;
-    h->key.data = (u_char *) name;
-    h->key.len = ngx_strlen(name);
-    h->lowcase_key = (u_char *) lowcase;
-    h->value.data = (u_char *) value;
-    h->value.len = ngx_strlen(value);
-#if (nginx_version >= 1023000)
-    h->next = NULL;
-#endif
-
-    return NGX_OK;
 }
