@@ -12,10 +12,10 @@ from http.client import HTTPException
 import pytest
 
 from harness.nginx import modules_path, wait_until
-from harness.studio import Answer, Asked, accel, fileuri, redirect
-from test_takeover import BODY, gcs
+from harness.studio import Answer, Asked, fileuri, redirect
+from harness.takeover import BODY, gcs
 
-pytest_plugins = ["test_takeover"]
+pytest_plugins = ["harness.studio_plugin"]
 
 ANN = {"Cookie": "sessionid=ann"}
 SECRET = b"of another project"
