@@ -108,6 +108,9 @@ class Control(IdentityControl):
                 "metageneration": item.metageneration, "etag": item.etag,
                 "content_type": item.content_type,
                 "content_encoding": item.content_encoding,
+                "content_language": item.content_language,
+                "content_disposition": item.content_disposition,
+                "storage_class": item.storage_class,
                 "cache_control": item.cache_control,
                 "metadata": item.metadata, "created": item.created}
 

@@ -13,6 +13,8 @@ from .storage_access import (Caller, check_encryption, find_object, require)
 from .storage_read import check_generations, precondition_failed
 
 MAX_NAME = 1024
+MAX_METADATA = 8192                        # names and values, bytes
+STORAGE_CLASSES = ("STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE")
 
 
 def check_name(name: bytes) -> None:
@@ -40,6 +42,14 @@ def _hashes(values: list[str], md5: str | None) -> dict[str, str]:
 
 def check_hashes(body: bytes, values: list[str], md5: str | None) -> None:
     wanted = _hashes(values, md5)
+    for name, digest in wanted.items():
+        size = {"md5": 16, "crc32c": 4}.get(name)
+        try:
+            valid = len(base64.b64decode(digest, validate=True)) == size
+        except ValueError:
+            valid = False
+        if not valid:
+            raise StorageError(400, "InvalidDigest", reason="invalid")
     actual = {"md5": hashlib.md5(body).digest()}
     if "crc32c" in wanted:
         actual["crc32c"] = crc32c(body)
@@ -47,6 +57,21 @@ def check_hashes(body: bytes, values: list[str], md5: str | None) -> None:
         have = actual.get(name)
         if have is not None and base64.b64encode(have).decode() != digest:
             raise StorageError(400, "BadDigest", reason="invalid")
+
+
+def check_metadata(metadata: dict[str, str]) -> None:
+    size = sum(len(name.encode()) + len(value.encode())
+               for name, value in metadata.items())
+    if size > MAX_METADATA:
+        raise StorageError(400, "MetadataTooLarge", reason="invalid")
+
+
+def check_storage_class(name: str | None) -> str:
+    if name is None:
+        return "STANDARD"
+    if name.upper() not in STORAGE_CLASSES:
+        raise StorageError(400, "InvalidStorageClass", reason="invalid")
+    return name.upper()
 
 
 def store(context: Context, caller: Caller, bucket: Bucket, name: bytes,

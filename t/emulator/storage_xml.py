@@ -12,7 +12,8 @@ from .errors import StorageError, common_headers, front_end, invalid
 from .objects import Bucket, Object, list_objects
 from .service import Context, Service
 from .storage_read import hash_headers, read
-from .storage_write import check_hashes, check_name, remove, store
+from .storage_write import (check_hashes, check_metadata, check_name,
+                            check_storage_class, remove, store)
 from .wire import Response
 
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]\Z")
@@ -198,7 +199,11 @@ class StorageXml(Service):
                     value.encode("latin-1").decode("utf-8", "replace")
                     for key, value in request.headers
                     if key.lower().startswith("x-goog-meta-")}
+        check_metadata(metadata)
+        storage_class = check_storage_class(
+            request.get("x-goog-storage-class"))
         item = store(context, caller, bucket, name, request.body, {
+            "storage_class": storage_class,
             "content_type": request.get("content-type"),
             "content_encoding": request.get("content-encoding"),
             "content_language": request.get("content-language"),
