@@ -16,6 +16,7 @@
 #include "ngx_http_gcs_cors.h"
 #include "ngx_http_gcs_status.h"
 #include "ngx_http_gcs_takeover.h"
+#include "ngx_http_gcs_write.h"
 
 
 extern ngx_module_t  ngx_http_gcs_proxy_module;
@@ -553,8 +554,6 @@ ngx_int_t ngx_http_gcs_range_variable(ngx_http_request_t *r,
 ngx_int_t ngx_http_gcs_condition_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 ngx_int_t ngx_http_gcs_content_length_variable(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data);
-ngx_int_t ngx_http_gcs_content_type_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 
 

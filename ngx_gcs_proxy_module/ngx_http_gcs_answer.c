@@ -42,6 +42,10 @@ ngx_http_gcs_judge(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 
     ctx->status = status;
 
+    if (!(r->method & NGX_HTTP_GCS_READ)) {
+        ngx_http_gcs_written_answer(r, ctx);
+    }
+
     if (status == NGX_HTTP_PARTIAL_CONTENT) {
         return ngx_http_gcs_judge_range(r, ctx);
     }
@@ -63,6 +67,13 @@ ngx_http_gcs_judge(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
         || status == NGX_HTTP_NOT_MODIFIED)
     {
         return NGX_OK;
+    }
+
+    if (ctx->given) {
+
+        /* it is not about the object, but about a condition */
+
+        u->cacheable = 0;
     }
 
     ctx->step = NGX_HTTP_GCS_BODY;
@@ -250,7 +261,7 @@ ngx_http_gcs_judge_error(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
          || ctx->status == NGX_HTTP_TOO_MANY_REQUESTS
          || ctx->status >= NGX_HTTP_INTERNAL_SERVER_ERROR)
         && ngx_http_gcs_may_retry(r, ctx)
-        && (r->method & NGX_HTTP_GCS_READ))
+        && ngx_http_gcs_repeatable(r, ctx))
     {
         pause = ngx_http_gcs_pause(r, ctx);
 
@@ -269,7 +280,10 @@ ngx_http_gcs_judge_error(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
         }
     }
 
-    return ngx_http_gcs_fail(r, ctx, ngx_http_gcs_map_status(ctx->status));
+    return ngx_http_gcs_fail(r, ctx,
+                             (r->method & NGX_HTTP_GCS_READ)
+                             ? ngx_http_gcs_map_status(ctx->status)
+                             : ngx_http_gcs_write_status(ctx));
 }
 
 
@@ -284,10 +298,12 @@ ngx_http_gcs_unauthorized(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
     token = ctx->identity->token;
 
     if (token == NULL || ctx->reauthorized
-        || r->request_body_no_buffering
         || (!ctx->pending
-            && ngx_gcs_token_reject(token, ctx->generation) != NGX_OK))
+            && ngx_gcs_token_reject(token, ctx->generation) != NGX_OK)
+        || r->request_body_no_buffering)
     {
+        /* in the last case the body is gone, but others get a new token */
+
         return ngx_http_gcs_fail(r, ctx, NGX_HTTP_BAD_GATEWAY);
     }
 

@@ -118,6 +118,10 @@ ngx_http_gcs_proxy_defaults(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
         }
     }
 
+    if (ngx_http_gcs_write_proxy(cf, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+
     return ngx_http_gcs_proxy_default_key(cf, conf);
 }
 
@@ -229,7 +233,7 @@ ngx_http_gcs_module_value(ngx_http_gcs_loc_conf_t *level,
  * escaped name: whatever comes before it, no two keys collide.  A key of the
  * user's gets the name too: with $uri alone, where slashes are merged, "//x"
  * and "/x" would be one.  Slices are kept as the client takes them: nginx
- * cannot decompress a slice.
+ * cannot decompress a slice.  After a write the key is another one.
  */
 
 static char *
@@ -259,7 +263,7 @@ ngx_http_gcs_proxy_default_key(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
             return NGX_CONF_ERROR;
         }
 
-        key.len = ngx_sprintf(key.data, "%V %s gs:/$gcs_uri",
+        key.len = ngx_sprintf(key.data, "%V %s$__gcs_written gs:/$gcs_uri",
                               &conf->cache_key,
                               slice ? "$__gcs_accept_encoding" : "")
                   - key.data;
@@ -271,7 +275,7 @@ ngx_http_gcs_proxy_default_key(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
             return NGX_CONF_ERROR;
         }
 
-        key.len = ngx_sprintf(key.data, "%s%s gs:/$gcs_uri",
+        key.len = ngx_sprintf(key.data, "%s%s$__gcs_written gs:/$gcs_uri",
                               ngx_http_gcs_converts_head(conf)
                                   ? "" : "$request_method ",
                               slice ? "$slice_range $__gcs_accept_encoding"

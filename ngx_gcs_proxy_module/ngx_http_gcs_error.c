@@ -269,7 +269,10 @@ ngx_http_gcs_fail(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
 
     level = NGX_LOG_ERR;
 
-    if (status == NGX_HTTP_PRECONDITION_FAILED
+    if (status == NGX_HTTP_BAD_REQUEST
+        || status == NGX_HTTP_CONFLICT
+        || status == NGX_HTTP_PRECONDITION_FAILED
+        || status == NGX_HTTP_REQUEST_ENTITY_TOO_LARGE
         || status == NGX_HTTP_RANGE_NOT_SATISFIABLE
         || (status == NGX_HTTP_NOT_FOUND && !clcf->log_not_found))
     {
@@ -295,7 +298,8 @@ ngx_http_gcs_fail(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
         return NGX_ERROR;
     }
 
-    if (status == NGX_HTTP_SERVICE_UNAVAILABLE
+    if ((status == NGX_HTTP_SERVICE_UNAVAILABLE
+         || status == NGX_HTTP_TOO_MANY_REQUESTS)
         && ngx_http_gcs_copy_header(r, ctx, "Retry-After") != NGX_OK)
     {
         return NGX_ERROR;

@@ -30,6 +30,8 @@ static void ngx_http_gcs_clean_headers(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
 static ngx_uint_t ngx_http_gcs_header_told(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx, ngx_str_t *name);
+static ngx_uint_t ngx_http_gcs_header_wanted(ngx_http_request_t *r,
+    ngx_str_t *name);
 static ngx_uint_t ngx_http_gcs_header_passes(ngx_str_t *name);
 static ngx_uint_t ngx_http_gcs_header_is(u_char *name, ngx_str_t *pass);
 static void ngx_http_gcs_check_gunzip(ngx_http_request_t *r);
@@ -250,7 +252,9 @@ ngx_http_gcs_clean_headers(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
             continue;
         }
 
-        h[i].hash = 0;
+        if (!ngx_http_gcs_header_wanted(r, &h[i].key)) {
+            h[i].hash = 0;
+        }
 
 #if (NGX_HTTP_GZIP)
 
@@ -304,6 +308,30 @@ ngx_http_gcs_header_told(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
     }
 
     return 0;
+}
+
+
+/*
+ * What "gcs_pass_header" lets pass.  A write is always told its generation: it
+ * is the condition of the next one.
+ */
+
+static ngx_uint_t
+ngx_http_gcs_header_wanted(ngx_http_request_t *r, ngx_str_t *name)
+{
+    ngx_http_gcs_loc_conf_t  *glcf;
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
+
+    if (ngx_http_gcs_name_listed(glcf->pass_headers, name)) {
+        return 1;
+    }
+
+    return !(r->method & NGX_HTTP_GCS_READ)
+           && name->len == sizeof("x-goog-generation") - 1
+           && ngx_strncasecmp(name->data, (u_char *) "x-goog-generation",
+                              name->len)
+              == 0;
 }
 
 

@@ -116,6 +116,7 @@ ngx_http_gcs_hmac_headers(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
     u_char                   *date;
     ngx_str_t                 value;
     ngx_uint_t                i;
+    ngx_keyval_t             *given;
     ngx_http_gcs_header_t    *h;
     ngx_http_gcs_loc_conf_t  *glcf;
 
@@ -147,6 +148,19 @@ ngx_http_gcs_hmac_headers(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
         || ngx_http_gcs_hmac_add(headers, &project, &value) != NGX_OK)
     {
         return NGX_ERROR;
+    }
+
+    given = ctx->given ? ctx->given->elts : NULL;
+
+    for (i = 0; given && i < ctx->given->nelts; i++) {
+
+        if (ngx_strncmp(given[i].key.data, "x-goog-", sizeof("x-goog-") - 1)
+            == 0
+            && ngx_http_gcs_hmac_add(headers, &given[i].key, &given[i].value)
+               != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
     }
 
     if (glcf->headers == NULL) {

@@ -66,6 +66,11 @@ ngx_http_gcs_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_http_gcs_merge_methods(conf);
 
+    rv = ngx_http_gcs_write_merge(cf, prev, conf);
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
     rv = ngx_http_gcs_merge_identity(cf, conf, clcf);
     if (rv != NGX_CONF_OK) {
         return rv;

@@ -118,6 +118,20 @@ static ngx_command_t  ngx_http_gcs_commands[] = {
       0,
       NULL },
 
+    { ngx_string("gcs_write_headers"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_gcs_names,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_gcs_loc_conf_t, write_headers),
+      &ngx_http_gcs_write_names },
+
+    { ngx_string("gcs_pass_header"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_gcs_names,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_gcs_loc_conf_t, pass_headers),
+      &ngx_http_gcs_pass_names },
+
     { ngx_string("gcs_mode"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_http_gcs_mode,
@@ -311,7 +325,9 @@ ngx_http_gcs_postconfiguration(ngx_conf_t *cf)
         return NGX_OK;
     }
 
-    if (ngx_http_gcs_takeover_init(cf, gmcf) != NGX_OK) {
+    if (ngx_http_gcs_takeover_init(cf, gmcf) != NGX_OK
+        || ngx_http_gcs_written_init(cf, gmcf) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -368,6 +384,9 @@ ngx_http_gcs_create_main_conf(ngx_conf_t *cf)
            != NGX_OK
         || ngx_array_init(&gmcf->takeovers, cf->pool, 4,
                           sizeof(ngx_http_gcs_takeover_conf_t *))
+           != NGX_OK
+        || ngx_array_init(&gmcf->written, cf->pool, 4,
+                          sizeof(ngx_gcs_object_t))
            != NGX_OK
         || ngx_gcs_token_store_init(cf, &gmcf->tokens) != NGX_OK
         || ngx_http_gcs_identity_init(cf, gmcf) != NGX_OK)
@@ -457,6 +476,8 @@ ngx_http_gcs_create_loc_conf(ngx_conf_t *cf)
     conf->keepalive = NGX_CONF_UNSET_UINT;
     conf->buckets = NGX_CONF_UNSET_PTR;
     conf->headers = NGX_CONF_UNSET_PTR;
+    conf->write_headers = NGX_CONF_UNSET_PTR;
+    conf->pass_headers = NGX_CONF_UNSET_PTR;
     conf->presign_ttl = NGX_CONF_UNSET;
     conf->presign_window = NGX_CONF_UNSET;
     conf->presign_query = NGX_CONF_UNSET_PTR;

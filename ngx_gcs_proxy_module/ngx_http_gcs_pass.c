@@ -11,6 +11,7 @@ static void ngx_http_gcs_cleanup(void *data);
 static ngx_uint_t ngx_http_gcs_method_allowed(ngx_http_request_t *r,
     ngx_uint_t presign);
 static ngx_int_t ngx_http_gcs_not_allowed(ngx_http_request_t *r);
+static void ngx_http_gcs_body_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gcs_run(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
 static void ngx_http_gcs_phase_resume(ngx_http_request_t *r, ngx_int_t rc);
@@ -64,7 +65,12 @@ ngx_http_gcs_handler(ngx_http_request_t *r)
         return rc;
     }
 
-    if (r == r->main && (r->method & NGX_HTTP_GCS_READ)) {
+    rc = ngx_http_gcs_given_headers(r, ctx);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (r == r->main && r->method != NGX_HTTP_PUT) {
 
         /* GCS has no use for it, and it may be anything */
 
@@ -74,7 +80,24 @@ ngx_http_gcs_handler(ngx_http_request_t *r)
         }
     }
 
+    if (ngx_http_gcs_small_body(r)) {
+        rc = ngx_http_read_client_request_body(r, ngx_http_gcs_body_handler);
+
+        return (rc >= NGX_HTTP_SPECIAL_RESPONSE) ? rc : NGX_DONE;
+    }
+
     return ngx_http_gcs_run(r, ctx);
+}
+
+
+static void
+ngx_http_gcs_body_handler(ngx_http_request_t *r)
+{
+    /* it has set one that reads the body */
+
+    r->read_event_handler = ngx_http_block_reading;
+
+    ngx_http_gcs_content_resume(r, NGX_OK);
 }
 
 
@@ -341,10 +364,13 @@ ngx_http_gcs_run(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
     /*
      * A cached object must be served whether there is a token or not, and
      * whether it is cached only the proxy finds out: then a request without
-     * a token waits in the wrapper around the upstream.
+     * a token waits in the wrapper around the upstream.  A write is not
+     * cached, and its body can be sent once: it waits here, unread.
      */
 
-    if (ctx->identity->token && !glcf->proxy->cache) {
+    if (ctx->identity->token
+        && (!glcf->proxy->cache || !(r->method & NGX_HTTP_GCS_READ)))
+    {
 
         rc = ngx_gcs_token_get(ctx->identity->token, &token,
                                &ctx->generation);

@@ -158,7 +158,6 @@ static ngx_http_gcs_default_t  ngx_http_gcs_read_headers[] = {
 
 static ngx_http_gcs_default_t  ngx_http_gcs_write_headers[] = {
     { "Content-Length", "$__gcs_content_length" },
-    { "Content-Type", "$__gcs_content_type" },
     { NULL, NULL }
 };
 
@@ -490,6 +489,13 @@ ngx_http_gcs_proxy_headers(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
             if (rv != NGX_CONF_OK) {
                 return rv;
             }
+        }
+    }
+
+    if (ngx_http_gcs_proxy_http2(conf)) {
+        rv = ngx_http_gcs_write_http2(cf, conf);
+        if (rv != NGX_CONF_OK) {
+            return rv;
         }
     }
 

@@ -67,6 +67,7 @@ ngx_http_gcs_client_lines_variable(ngx_http_request_t *r,
     u_char                     *p;
     size_t                      len;
     ngx_uint_t                  i, n;
+    ngx_http_gcs_ctx_t         *ctx;
     ngx_http_headers_in_t      *in;
     ngx_http_gcs_line_t        *line;
     ngx_http_variable_value_t   value[NGX_HTTP_GCS_LINES];
@@ -87,7 +88,9 @@ ngx_http_gcs_client_lines_variable(ngx_http_request_t *r,
         n -= NGX_HTTP_GCS_CONDITIONS;
     }
 
-    len = 0;
+    ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
+
+    len = ngx_http_gcs_given_len(ctx);
 
     for (i = 0; i < n; i++) {
 
@@ -126,6 +129,8 @@ ngx_http_gcs_client_lines_variable(ngx_http_request_t *r,
             p = ngx_cpymem(p, value[i].data, value[i].len);
         }
     }
+
+    ngx_http_gcs_given_lines(ctx, p);
 
     return NGX_OK;
 }
@@ -204,6 +209,7 @@ ngx_http_gcs_range_variable(ngx_http_request_t *r,
     ctx->ranged = 0;
 
     if (r != r->main
+        || !(r->method & NGX_HTTP_GCS_READ)
         || ctx->no_range
         || (r->upstream && r->upstream->cacheable)
         || r->headers_in.range == NULL)
@@ -246,7 +252,7 @@ ngx_http_gcs_condition_variable(ngx_http_request_t *r,
         return ngx_http_gcs_revalidate(r, v, data);
     }
 
-    if (r != r->main) {
+    if (r != r->main || !(r->method & NGX_HTTP_GCS_READ)) {
         return NGX_OK;
     }
 
@@ -322,13 +328,23 @@ ngx_http_gcs_revalidate(ngx_http_request_t *r, ngx_http_variable_value_t *v,
 }
 
 
+/*
+ * A body of unknown length goes in chunks, by a header of the stock proxy's;
+ * what nginx keeps as its length is how much of it has come.  No body at all
+ * is an empty object, and GCS wants to be told.
+ */
+
 ngx_int_t
 ngx_http_gcs_content_length_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
+    off_t    size;
     u_char  *p;
 
-    if ((r->method & NGX_HTTP_GCS_READ) || r->headers_in.content_length_n < 0)
+    size = r->headers_in.content_length_n;
+
+    if (r->method != NGX_HTTP_PUT
+        || (r->headers_in.chunked && r->reading_body))
     {
         v->not_found = 1;
         return NGX_OK;
@@ -340,26 +356,10 @@ ngx_http_gcs_content_length_variable(ngx_http_request_t *r,
     }
 
     v->data = p;
-    v->len = ngx_sprintf(p, "%O", r->headers_in.content_length_n) - p;
+    v->len = ngx_sprintf(p, "%O", ngx_max(size, 0)) - p;
     v->valid = 1;
     v->no_cacheable = 0;
     v->not_found = 0;
-
-    return NGX_OK;
-}
-
-
-ngx_int_t
-ngx_http_gcs_content_type_variable(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data)
-{
-    if ((r->method & NGX_HTTP_GCS_READ) || r->headers_in.content_type == NULL)
-    {
-        v->not_found = 1;
-        return NGX_OK;
-    }
-
-    ngx_http_gcs_set_value(v, &r->headers_in.content_type->value);
 
     return NGX_OK;
 }

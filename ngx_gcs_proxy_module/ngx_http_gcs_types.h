@@ -143,6 +143,9 @@ typedef struct {
     ngx_gcs_url_cache_t         *url_cache;  /* our own, if there is need */
     ngx_gcs_signing_pool_t      *threads;    /* that sign; or NULL */
     ngx_http_gcs_status_t       *status;     /* NULL: nobody counts */
+    ngx_array_t                  written;    /* of ngx_gcs_object_t: where
+                                                some location writes */
+    ngx_shm_zone_t              *written_zone;  /* NULL: nothing cached */
 
     ngx_int_t                    slice_range;  /* variable's index */
     unsigned                     aws_known:1;  /* the environment was read */
@@ -223,6 +226,8 @@ struct ngx_http_gcs_loc_conf_s {
     ngx_http_complex_value_t    *user_project;
     ngx_str_t                    user_project_source;
     ngx_array_t                 *headers;    /* of ngx_http_gcs_header_t */
+    ngx_array_t                 *write_headers;  /* of ngx_str_t */
+    ngx_array_t                 *pass_headers;   /* likewise */
 
     ngx_http_complex_value_t    *mode;       /* NULL: "proxy" */
     time_t                       presign_ttl;
@@ -288,6 +293,8 @@ typedef struct {
     ngx_gcs_object_t             object;
     ngx_str_t                    uri;        /* escaped "/bucket/object" */
     ngx_http_gcs_takeover_t     *takeover;   /* NULL: there is none */
+    ngx_array_t                 *given;      /* ngx_keyval_t: the client's
+                                                headers that GCS gets */
     ngx_str_t                    error;      /* "$gcs_error" */
     ngx_str_t                    details;    /* the same in words */
 
@@ -347,6 +354,8 @@ typedef struct {
     unsigned                     no_range:1; /* ... must not be sent again */
     unsigned                     gzip:1;     /* the client takes gzip */
     unsigned                     gzip_known:1;
+    unsigned                     generation_known:1;  /* ... by the client */
+    unsigned                     answered:1; /* by GCS, the last attempt */
 } ngx_http_gcs_ctx_t;
 
 

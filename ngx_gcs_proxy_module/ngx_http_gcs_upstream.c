@@ -213,6 +213,7 @@ ngx_http_gcs_get_peer(ngx_peer_connection_t *pc, void *data)
     }
 
     ctx->attempts++;
+    ctx->answered = 0;
 
     if (ctx->retry) {
 
@@ -231,11 +232,11 @@ ngx_http_gcs_free_peer(ngx_peer_connection_t *pc, void *data, ngx_uint_t state)
 {
     ngx_http_gcs_ctx_t *ctx = data;
 
-    ngx_uint_t           read, rewind;
+    ngx_uint_t           safe, rewind;
     ngx_http_request_t  *r;
 
     r = ctx->request;
-    read = r->method & NGX_HTTP_GCS_READ;
+    safe = ngx_http_gcs_repeatable(r, ctx);
 
     ctx->free(pc, ctx->peer_data, state);
 
@@ -244,14 +245,19 @@ ngx_http_gcs_free_peer(ngx_peer_connection_t *pc, void *data, ngx_uint_t state)
     rewind = ctx->rewind;
     ctx->rewind = 0;
 
-    if ((state & NGX_PEER_FAILED) && r->upstream->request_sent && !read) {
+    if ((state & NGX_PEER_FAILED) && r->upstream->request_sent && !safe) {
 
-        /* it may have been done: a precondition would fail now */
+        /*
+         * It may have been done: a precondition would fail now, or it would
+         * undo another write.  For a kept connection that was closed nginx
+         * would add a try.
+         */
 
         pc->tries = 0;
+        pc->cached = 0;
     }
 
-    if (!rewind && !(read && pc->cached && (state & NGX_PEER_FAILED))) {
+    if (!rewind && !(safe && pc->cached && (state & NGX_PEER_FAILED))) {
         return;
     }
 
@@ -574,6 +580,14 @@ ngx_http_gcs_finalize_request(ngx_http_request_t *r, ngx_int_t rc)
     ngx_http_gcs_release(r, ctx);
     ngx_http_gcs_restore_conf(r, ctx);
     ngx_http_gcs_status_upstream(r, ctx);
+
+    if (ctx->attempts && !ctx->answered
+        && !(r->method & NGX_HTTP_GCS_READ))
+    {
+        /* GCS may have done it all the same */
+
+        ngx_http_gcs_written(r, ctx);
+    }
 
     if (ctx->error.len == 0) {
 

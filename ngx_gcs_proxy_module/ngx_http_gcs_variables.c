@@ -120,8 +120,16 @@ static ngx_http_variable_t  ngx_http_gcs_variables[] = {
     { ngx_string("__gcs_content_length"), NULL,
       ngx_http_gcs_content_length_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
-    { ngx_string("__gcs_content_type"), NULL,
-      ngx_http_gcs_content_type_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+    { ngx_string("__gcs_given_"), NULL, ngx_http_gcs_given_variable, 0,
+      NGX_HTTP_VAR_NOCACHEABLE|NGX_HTTP_VAR_PREFIX, 0 },
+
+    /* for a cache */
+
+    { ngx_string("__gcs_conditional"), NULL,
+      ngx_http_gcs_conditional_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("__gcs_written"), NULL, ngx_http_gcs_written_variable, 0,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     /* for a signed URL of an application, likewise */
 
