@@ -63,7 +63,7 @@ ngx_http_gcs_given_headers(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 
     ctx->given = NULL;
 
-    if (glcf->identity && glcf->identity->signature) {
+    if (ctx->identity->signature) {
 
         /* the request must be what the application has signed */
 

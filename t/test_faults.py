@@ -386,7 +386,7 @@ def test_a_write_is_not_sent_to_a_second_server(front, steps):
     with Origin(lambda asked: steps) as one, \
             Origin(lambda asked: steps) as two:
         response = front(one, two).request("PUT", "/media/a", {}, b"new")
-        assert response.status in (502, 503)
+        assert response.status in (429, 502, 503)
         assert len(one.asked) + len(two.asked) == 1
 
 
@@ -396,7 +396,8 @@ def test_a_body_is_sent_again_whole_after_a_401(front, emulator, size):
     body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
     emulator.fault(kind="token", delay=0.2, skip=1)
     with Origin(one_after_the_other([DENIED], [answer(200)])) as origin:
-        server = front(origin, location="client_max_body_size 0;")
+        server = front(origin, location="client_max_body_size 0;"
+                                        "proxy_request_buffering on;")
         response = server.request("PUT", "/media/a", {}, body)
     assert response.status == 200
     assert [asked.body == body for asked in origin.asked] == [True, True]
@@ -412,7 +413,7 @@ EARLY = {
     "403": ([answer(403, b"x"), READ_BODY], 403),
     "403 and closed": ([answer(403, b"x"), 0.2, CLOSE], 403),
     "412": ([answer(412), 0.2, CLOSE], 412),
-    "413": ([answer(413, b"x" * 5000), 0.2, CLOSE], 502),
+    "413": ([answer(413, b"x" * 5000), 0.2, CLOSE], 413),
     "503": ([BUSY, 0.2, CLOSE], 503),
     "200": ([answer(200, b"ok"), 0.2, CLOSE], 200),
     "closed": ([CLOSE], 502),
@@ -420,20 +421,29 @@ EARLY = {
 }
 
 
+@pytest.mark.parametrize("buffering", ["on", "off"])
 @pytest.mark.parametrize("name", EARLY)
-def test_an_answer_before_the_body_is_sent_is_heeded(front, name):
+def test_an_answer_before_the_body_is_sent_is_heeded(front, name, buffering):
     steps, status = EARLY[name]
     body = b"b" * (8 << 20)
+    if "401" in name and buffering == "off":
+        status = 502                # what was streamed is gone
     with Origin(one_after_the_other(steps, [answer(200)])) as origin:
         server = front(origin, location="client_max_body_size 0;"
-                                        "proxy_send_timeout 3s;")
+                                        "proxy_send_timeout 3s;"
+                                        "proxy_request_buffering %s;"
+                                        % buffering)
         response = server.request("PUT", "/media/a", {}, body, timeout=10)
         assert response.status == status
+        if "read the body" not in repr(steps):
+            # a write is not repeated on another connection
+            wait_until(lambda: not origin.open or "401" in name)
+            time.sleep(0.05)
         # a connection with half a request is not used again
         again = server.request("PUT", "/media/b", {}, b"small")
         assert again.status == 200
         assert origin.asked[-1].body == b"small"
-        if "401" in name:
+        if "401" in name and buffering == "on":
             assert origin.asked[-2].body == body
         if "read the body" not in repr(steps):
             assert len({asked.connection for asked in origin.asked}) > 1

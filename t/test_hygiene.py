@@ -104,7 +104,7 @@ HOSTILE = [
     ("X-Goog-Acl", "public-read"),
     ("X-Goog-Encryption-Key", "AAAA"),
     ("X-Goog-Copy-Source", "/other/secret"),
-    ("X-Goog-If-Generation-Match", "1"),
+    ("X-Goog-If-Generation-Not-Match", "1"),
     ("X-Goog-Meta-Owner", "mallory"),
     ("X-Goog-Api-Key", "AIza"),
     ("X-Goog-Iam-Authorization-Token", "x"),
