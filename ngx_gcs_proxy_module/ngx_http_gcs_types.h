@@ -152,6 +152,7 @@ typedef struct {
     unsigned                     hmac:1;     /* some identity signs */
     unsigned                     quota_projects:1;  /* ... or is billed */
     unsigned                     enabled:1;  /* some location uses us */
+    unsigned                     caches:1;   /* ... and has a cache */
 } ngx_http_gcs_main_conf_t;
 
 
@@ -264,6 +265,7 @@ struct ngx_http_gcs_loc_conf_s {
     unsigned                     http2:1;    /* to the upstream */
     unsigned                     gunzip:1;   /* nginx decompresses here */
     unsigned                     sliced:1;   /* "slice" is in effect */
+    unsigned                     telling:1;  /* clients know generations */
     unsigned                     passing:1;  /* gcs_pass is in effect */
     unsigned                     taking:1;   /* some gcs_takeover leads here */
     unsigned                     waiting:1;  /* variables: wait for a token */

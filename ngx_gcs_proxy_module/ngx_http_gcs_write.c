@@ -120,7 +120,16 @@ ngx_http_gcs_is_given(ngx_http_request_t *r, ngx_http_gcs_loc_conf_t *glcf,
                           name->len)
                == 0))
     {
-        /* of the subrequests only slices are parts of what is asked for */
+        /*
+         * Of the subrequests only slices are parts of what is asked for.  And
+         * not everybody may go past a cache, only who can know a generation.
+         */
+
+        if ((r->method & NGX_HTTP_GCS_READ)
+            && glcf->proxy->cache && !glcf->telling)
+        {
+            return 0;
+        }
 
         return !ngx_http_gcs_is_set(glcf, name)
                && (r == r->main || !(r->method & NGX_HTTP_GCS_READ)

@@ -199,8 +199,17 @@ ngx_http_gcs_write_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *prev,
     ngx_str_t   *name;
     ngx_uint_t   i;
 
+    static ngx_str_t  generation = ngx_string("x-goog-generation");
+    static ngx_str_t  metageneration = ngx_string("x-goog-metageneration");
+
     ngx_conf_merge_ptr_value(conf->pass_headers, prev->pass_headers, NULL);
     ngx_conf_merge_ptr_value(conf->write_headers, prev->write_headers, NULL);
+
+    conf->telling = (conf->methods & NGX_HTTP_GCS_WRITE)
+                    || ngx_http_gcs_name_listed(conf->pass_headers,
+                                                &generation)
+                    || ngx_http_gcs_name_listed(conf->pass_headers,
+                                                &metageneration);
 
     if (!conf->passing || !(conf->methods & NGX_HTTP_GCS_WRITE)) {
         return NGX_CONF_OK;

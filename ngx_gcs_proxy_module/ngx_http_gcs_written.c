@@ -43,27 +43,13 @@ static ngx_uint_t ngx_http_gcs_written_here(ngx_http_gcs_main_conf_t *gmcf,
 ngx_int_t
 ngx_http_gcs_written_init(ngx_conf_t *cf, ngx_http_gcs_main_conf_t *gmcf)
 {
-    ngx_uint_t                 i;
-    ngx_shm_zone_t            *shm_zone;
-    ngx_http_gcs_loc_conf_t  **location;
+    ngx_shm_zone_t  *shm_zone;
 
     /* the number is of the memory's layout */
 
     static ngx_str_t  name = ngx_string("gcs_written_1");
 
-    if (gmcf->written.nelts == 0) {
-        return NGX_OK;
-    }
-
-    location = gmcf->locations.elts;
-
-    for (i = 0; i < gmcf->locations.nelts; i++) {
-        if (location[i]->proxy->cache == 1) {
-            break;
-        }
-    }
-
-    if (i == gmcf->locations.nelts) {
+    if (gmcf->written.nelts == 0 || !gmcf->caches) {
         return NGX_OK;
     }
 

@@ -290,6 +290,21 @@ def test_a_read_with_a_generation_goes_to_gcs(serve, emulator):
     assert seen(server, "/b") == (200, "MISS", OLD)
 
 
+def test_who_cannot_know_a_generation_does_not_get_past_the_cache(
+        serve, emulator):
+    put(emulator)
+    server = serve("""
+        location /r/ { gcs_pass gs://test-bucket/; proxy_cache z; }
+        location /g/ { gcs_pass gs://test-bucket/; proxy_cache z;
+                       gcs_pass_header x-goog-metageneration; }
+    """)
+    cached(server, "/r/a")
+    for name in ("x-goog-if-generation-match",
+                 "x-goog-if-metageneration-match"):
+        assert seen(server, "/r/a", {name: "7"}) == (200, "HIT", OLD)
+        assert seen(server, "/g/a", {name: "7"})[:2] == (412, "BYPASS")
+
+
 def test_the_user_s_own_bypass_still_holds(serve, emulator):
     put(emulator)
     server = serve(BOTH % "proxy_no_cache $arg_n;",
