@@ -577,17 +577,12 @@ ngx_http_gcs_proxy_finish(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
     ngx_module_t              *module;
     ngx_http_complex_value_t  *name;
     ngx_http_core_loc_conf_t  *clcf;
-    ngx_http_gcs_main_conf_t  *gmcf;
 
     if (!conf->passing || ngx_http_gcs_presign_only(conf)) {
         return NGX_CONF_OK;
     }
 
-    if (conf->proxy->cache) {
-        gmcf = ngx_http_conf_get_module_main_conf(cf,
-                                                  ngx_http_gcs_proxy_module);
-        gmcf->caches = 1;
-    }
+    ngx_http_gcs_written_cache(cf, conf);
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 

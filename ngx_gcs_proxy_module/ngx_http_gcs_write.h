@@ -92,6 +92,10 @@ ngx_int_t ngx_http_gcs_write_status(ngx_http_gcs_ctx_t *ctx);
 ngx_int_t ngx_http_gcs_written_init(ngx_conf_t *cf,
     ngx_http_gcs_main_conf_t *gmcf);
 
+/* notes whether the location has a cache, when the proxy has merged */
+void ngx_http_gcs_written_cache(ngx_conf_t *cf,
+    ngx_http_gcs_loc_conf_t *conf);
+
 /* from now on nothing that is cached of the object is served */
 void ngx_http_gcs_written(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx);
 

@@ -40,6 +40,19 @@ static ngx_uint_t ngx_http_gcs_written_here(ngx_http_gcs_main_conf_t *gmcf,
     ngx_gcs_object_t *object);
 
 
+void
+ngx_http_gcs_written_cache(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
+{
+    ngx_http_gcs_main_conf_t  *gmcf;
+
+    if (conf->proxy->cache) {
+        gmcf = ngx_http_conf_get_module_main_conf(cf,
+                                                  ngx_http_gcs_proxy_module);
+        gmcf->caches = 1;
+    }
+}
+
+
 ngx_int_t
 ngx_http_gcs_written_init(ngx_conf_t *cf, ngx_http_gcs_main_conf_t *gmcf)
 {

@@ -324,6 +324,31 @@ def test_client_body_buffer_size_says_what_is_small(front, emulator):
     assert server.request("PUT", "/a", {}, b"x" * 110000).status == 502
 
 
+def test_auth_request_decides_before_the_body_is_read(nginx, emulator,
+                                                      key_file, bucket):
+    key_file.write_text(emulator.service_account(
+        grants={bucket: ["objectAdmin"]}))
+    server = nginx(HTTP + """
+        server { listen 127.0.0.1:%%PORT_APP%%;
+                 location / { if ($http_x_who = me) { return 204; }
+                              return 403; } }
+    """, server=LOCATION % "auth_request /check;" + """
+        location = /check { internal;
+                            proxy_pass http://127.0.0.1:%%PORT_APP%%;
+                            proxy_pass_request_body off;
+                            proxy_set_header Content-Length ""; }
+    """, STORAGE=emulator.url)
+    for size in (9, 300000):
+        body = b"x" * size
+        assert server.request("PUT", "/a", {}, body).status == 403
+        assert storage(emulator) == []
+        assert server.request("PUT", "/a", {"X-Who": "me"}, body).status \
+            == 200
+        assert emulator.get_object(bucket, "a")["data"] == body
+        assert files(server) == []
+        emulator.reset_requests()
+
+
 # answers before the end
 
 class Early:
