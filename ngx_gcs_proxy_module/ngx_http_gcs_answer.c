@@ -69,13 +69,6 @@ ngx_http_gcs_judge(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
         return NGX_OK;
     }
 
-    if (ctx->given) {
-
-        /* it is not about the object, but about a condition */
-
-        u->cacheable = 0;
-    }
-
     ctx->step = NGX_HTTP_GCS_BODY;
 
     return ngx_http_gcs_judge_error(r, ctx);
