@@ -50,6 +50,7 @@ environment:
     GCS_FUZZ_SECONDS=N how long each fuzz target runs (default: 5)
     GCS_BROWSER=0      test without a browser, and install none
     GCS_LABEL_STUDIO=0 test without a Label Studio, and install none (1 GB)
+    GCS_PROMTOOL=0     test without promtool, and fetch none (20 MB)
     GCS_LABEL_STUDIO_VENV=PATH
                        the virtual environment of one that is installed
                        (default: build/label-studio-venv, made if needed)
@@ -622,6 +623,42 @@ make_label_studio() {
     export GCS_LABEL_STUDIO_VENV
 }
 
+# promtool checks what gcs_status tells.  Debian's package also has a server
+# that starts with the machine, and needs a dozen others, which nobody has
+# asked for; so the one program is taken out of it.  Without it the tests that
+# need it are skipped, and say so.
+make_promtool() {
+    local dir
+
+    dir=$BUILD/promtool
+
+    if [ "${GCS_PROMTOOL:-}" = 0 ] || command -v promtool > /dev/null; then
+        return
+    fi
+
+    if [ ! -x "$dir/promtool" ]; then
+        command -v apt-get > /dev/null || return 0
+
+        say "fetching promtool"
+        rm -rf "$dir"
+        mkdir -p "$dir"
+
+        (
+            cd "$dir"
+            apt-get -qq download prometheus
+            dpkg-deb -x prometheus_*.deb package
+            mv package/usr/bin/promtool .
+            rm -rf package prometheus_*.deb
+        ) > "$BUILD/apt.log" 2>&1 < /dev/null || {
+            say "no promtool: $(tail -n 1 "$BUILD/apt.log")"
+            return 0
+        }
+    fi
+
+    PATH=$PATH:$(cd "$dir" && pwd)
+    export PATH
+}
+
 demo() {
     require missing_to_demo install
     build
@@ -649,6 +686,7 @@ prepare() {
     require missing_to_test install
     make_venv venv "$ROOT/t/requirements.txt"
     make_label_studio
+    make_promtool
 }
 
 # all that pytest needs; "${PYTEST[@]}" then runs it in $ROOT

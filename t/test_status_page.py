@@ -262,7 +262,7 @@ def test_nothing_secret_is_shown(server, emulator, key_file):
 def promtool() -> str:
     found = shutil.which("promtool")
     if found is None:
-        pytest.skip("no promtool: Debian's package prometheus has it")
+        pytest.skip("no promtool, which Debian's package prometheus has")
     return found
 
 

@@ -80,7 +80,7 @@ in_root() {
     cp /etc/resolv.conf /etc/hosts "$root/etc/"
     settings=(PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
               HOME=/root LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
-              GCS_LABEL_STUDIO=0)
+              GCS_LABEL_STUDIO=0 GCS_PROMTOOL=0)
 
     for name in CI GCS_BROWSER GCS_FUZZ_SECONDS TERM http_proxy https_proxy \
                 no_proxy PIP_INDEX_URL PIP_DEFAULT_TIMEOUT
