@@ -97,10 +97,14 @@ ngx_http_gcs_error_complete(ngx_http_request_t *r)
 
     size = u->buffer.last - u->buffer.pos;
 
-    if (u->keepalive) {
+    /*
+     * The stock code knows that there is no body, but does not tell when the
+     * connection is to be closed.  HEAD may have been sent as GET.
+     */
 
-        /* the stock code knows that there is no body, as after HEAD */
-
+    if (u->keepalive
+        || ngx_strncmp(u->request_bufs->buf->start, "HEAD ", 5) == 0)
+    {
         return (size == 0) ? NGX_OK : NGX_DECLINED;
     }
 

@@ -541,6 +541,49 @@ def test_what_is_not_an_answer_is_502_or_504(fault, answer, word, front,
     assert server.get("/media/a").body == BODY
 
 
+@pytest.fixture
+def closing():
+    """A server that says what it will not send, and closes."""
+    answer = (b"HTTP/1.1 %d Whatever\r\nContent-Type: application/xml\r\n"
+              b"Connection: close\r\nContent-Length: 20\r\n\r\n")
+
+    def serve():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                path = connection.recv(65536).split()[1]
+                connection.sendall(answer % int(path.rpartition(b"/")[2]))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@pytest.mark.parametrize("status, wanted", [
+    (403, 403), (404, 404), (412, 412), (400, 502)])
+def test_an_error_to_head_need_not_keep_the_connection(
+        nginx, key_file, closing, status, wanted):
+    server = nginx("""
+        gcs_credentials reader { file %%KEY%%; }
+        server {
+            listen 127.0.0.1:%%PORT%%;
+            location /media/ {
+                gcs_pass gs://test-bucket/;
+                gcs_auth reader;
+                gcs_endpoint http://127.0.0.1:@;
+            }
+        }
+    """.replace("@", str(closing)))
+    assert server.request("HEAD", f"/media/{status}").status == wanted
+    assert "prematurely" not in server.log()
+
+
 def test_an_endpoint_that_is_down_is_502(nginx, emulator, key_file, bucket):
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
