@@ -19,6 +19,26 @@
 
 static ngx_gcs_explain_t  ngx_gcs_explain_rows[] = {
 
+    { NGX_GCS_EXPLAIN_STORAGE|NGX_GCS_EXPLAIN_SIGNED, 403, NULL,
+      "IP filtering",
+      NULL,
+      "the bucket's IP filter does not list the address of this machine" },
+
+    { NGX_GCS_EXPLAIN_STORAGE|NGX_GCS_EXPLAIN_SIGNED, 403,
+      "SecurityPolicyViolated", NULL,
+      NULL,
+      "VPC Service Controls do not let this machine in" },
+
+    { NGX_GCS_EXPLAIN_STORAGE|NGX_GCS_EXPLAIN_SIGNED, 403, NULL,
+      "organization's policy",
+      NULL,
+      "VPC Service Controls do not let this machine in" },
+
+    { NGX_GCS_EXPLAIN_OAUTH|NGX_GCS_EXPLAIN_STS|NGX_GCS_EXPLAIN_IAM, 403,
+      NULL, "organization's policy",
+      "token_unavailable",
+      "VPC Service Controls do not let this machine in" },
+
     { NGX_GCS_EXPLAIN_OAUTH, 0, "invalid_grant", "JWT Signature",
       "key_invalid",
       "the key has been deleted or disabled, or belongs to another account; "

@@ -96,9 +96,12 @@ test_rows(void)
 
         /* a word is one of "$gcs_error"; Storage has its own */
 
-        test_check((row->word == NULL)
-                   == (row->where == NGX_GCS_EXPLAIN_STORAGE
-                       || row->where == NGX_GCS_EXPLAIN_SIGNED), row->remedy);
+        where = NGX_GCS_EXPLAIN_STORAGE|NGX_GCS_EXPLAIN_SIGNED;
+
+        test_check((row->word == NULL) == ((row->where & where) != 0),
+                   row->remedy);
+        test_check((row->where & where) == 0 || (row->where & ~where) == 0,
+                   row->remedy);
 
         for (i = 0; row->word && row->word[i]; i++) {
             test_check((row->word[i] >= 'a' && row->word[i] <= 'z')
