@@ -32,7 +32,7 @@ IAM_SCOPES = frozenset(_AUTH + name for name in ("cloud-platform", "iam"))
 
 _VIEW = {"storage.objects.get", "storage.objects.list"}
 _WRITE = _VIEW | {"storage.objects.create", "storage.objects.delete",
-                  "storage.objects.update"}
+                  "storage.objects.update", "storage.objects.move"}
 
 ROLES = {
     "objectViewer": _VIEW,

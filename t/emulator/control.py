@@ -111,6 +111,7 @@ class Control(IdentityControl):
                 "content_language": item.content_language,
                 "content_disposition": item.content_disposition,
                 "storage_class": item.storage_class,
+                "public": item.public,
                 "cache_control": item.cache_control,
                 "metadata": item.metadata, "created": item.created}
 

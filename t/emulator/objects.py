@@ -137,7 +137,9 @@ class Object:
     public: bool = False
     storage_class: str = "STANDARD"
     created: float = field(default_factory=time.time)
+    updated: float | None = None           # when its metadata were changed
     composite: bool = False
+    components: int = 1                    # of a composite object
     csek: bytes | None = None              # the customer's key
     etag_override: str | None = None
 
@@ -191,6 +193,7 @@ class Bucket:
     objects: dict[bytes, Object] = field(default_factory=dict)
     noncurrent: dict[bytes, list[Object]] = field(default_factory=dict)
     uploads: dict[str, Any] = field(default_factory=dict)  # resumable.Session
+    multiparts: dict[str, Any] = field(default_factory=dict)
     _names: list[bytes] | None = None
 
     def find(self, name: bytes, generation: int | None = None) \

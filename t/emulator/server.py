@@ -23,12 +23,13 @@ from .faults import Faults
 from .federation import Provider
 from .hmac_keys import HmacKey
 from .iam import AllowedLocations, IamCredentials
+from .json_uploads import Session
 from .metadata import Metadata, MetadataState
 from .oauth import GOOGLE_AUDIENCE, TokenService
 from .objects import Store
 from .refresh_tokens import RefreshTokens
 from .service import Context, Service
-from .storage_json import Session, StorageJson
+from .storage_json import StorageJson
 from .storage_xml import StorageXml
 from .sts import SecurityTokens
 from .subjects import Subject, SubjectTokens
@@ -60,6 +61,7 @@ class Config:
     sts_size: int = 2048                   # of federated tokens, roughly
     iam_unknown_account: int = 404         # or 403, as IAM sometimes says
     if_range: str = "honoured"             # or "ignored"
+    links: str = "host"                    # of metadata; or "google": as there
     strict: bool = True                    # refuse what is a violation
     hosts: list[str] = field(default_factory=list)
     projects: list[str] = field(default_factory=lambda: ["demo-project"])

@@ -18,7 +18,8 @@ from .objects import Bucket, Object
 from .service import Context
 
 _WRITING = ("storage.objects.create", "storage.objects.delete",
-            "storage.objects.update", "storage.buckets.update")
+            "storage.objects.update", "storage.objects.move",
+            "storage.buckets.update")
 
 
 @dataclass

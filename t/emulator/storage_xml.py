@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import time
+from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 from xml.sax.saxutils import escape
 
-from . import cors, resumable, signed_urls, storage_access as access
+from . import (cors, multipart_uploads, resumable, signed_urls,
+               storage_access as access)
 from .errors import StorageError, common_headers, front_end, invalid
 from .objects import Bucket, Object, list_objects
 from .service import Context, Service
@@ -100,9 +102,15 @@ class StorageXml(Service):
         if name is not None:
             check_name(name)
 
-        self._check_query(context, name)
+        parts = name is not None and multipart_uploads.wants(context, name)
+        if not parts:
+            self._check_query(context, name)
         bucket = access.find_bucket(context, bucket_name)
         access.check_user_project(context, caller, bucket)
+
+        if name is not None and parts:
+            return multipart_uploads.answer(context, caller, bucket, name,
+                                            self._attributes(context))
 
         if name is None:
             if request.method == "GET":
@@ -195,22 +203,8 @@ class StorageXml(Service):
         check_hashes(request.body, request.get_all("x-goog-hash"),
                      request.get("content-md5"))
 
-        metadata = {key[len("x-goog-meta-"):].lower():
-                    value.encode("latin-1").decode("utf-8", "replace")
-                    for key, value in request.headers
-                    if key.lower().startswith("x-goog-meta-")}
-        check_metadata(metadata)
-        storage_class = check_storage_class(
-            request.get("x-goog-storage-class"))
-        item = store(context, caller, bucket, name, request.body, {
-            "storage_class": storage_class,
-            "content_type": request.get("content-type"),
-            "content_encoding": request.get("content-encoding"),
-            "content_language": request.get("content-language"),
-            "content_disposition": request.get("content-disposition"),
-            "cache_control": request.get("cache-control"),
-            "public": request.get("x-goog-acl") == "public-read",
-            "metadata": metadata})
+        item = store(context, caller, bucket, name, request.body,
+                     self._attributes(context))
 
         headers = common_headers() + [
             ("ETag", item.etag),
@@ -222,6 +216,26 @@ class StorageXml(Service):
         headers += hash_headers(item)
         headers.append(("Content-Type", "text/html; charset=UTF-8"))
         return Response(200, headers)
+
+    @staticmethod
+    def _attributes(context: Context) -> dict[str, Any]:
+        """What the headers of an upload say of the object to be."""
+        request = context.request
+        metadata = {key[len("x-goog-meta-"):].lower():
+                    value.encode("latin-1").decode("utf-8", "replace")
+                    for key, value in request.headers
+                    if key.lower().startswith("x-goog-meta-")}
+        check_metadata(metadata)
+        return {
+            "storage_class": check_storage_class(
+                request.get("x-goog-storage-class")),
+            "content_type": request.get("content-type"),
+            "content_encoding": request.get("content-encoding"),
+            "content_language": request.get("content-language"),
+            "content_disposition": request.get("content-disposition"),
+            "cache_control": request.get("cache-control"),
+            "public": request.get("x-goog-acl") == "public-read",
+            "metadata": metadata}
 
     def _list(self, context: Context, caller: access.Caller,
               bucket: Bucket) -> Response:

@@ -31,6 +31,7 @@ REASONS = {
     411: "Length Required", 412: "Precondition Failed",
     413: "Request Entity Too Large",
     416: "Requested range not satisfiable", 429: "Too Many Requests",
+    499: "Client Closed Request",
     500: "Internal Server Error", 501: "Not Implemented",
     502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
 }
