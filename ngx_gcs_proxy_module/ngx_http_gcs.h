@@ -16,6 +16,7 @@
 #include "ngx_http_gcs_cors.h"
 #include "ngx_http_gcs_status.h"
 #include "ngx_http_gcs_takeover.h"
+#include "ngx_http_gcs_list.h"
 #include "ngx_http_gcs_write.h"
 
 
@@ -430,6 +431,52 @@ void ngx_http_gcs_set_value(ngx_http_variable_value_t *v, ngx_str_t *value);
  * The first evaluation makes nginx serve the request by slices.
  */
 ngx_str_t ngx_http_gcs_slice_range(ngx_http_request_t *r);
+
+
+/* ngx_http_gcs_list_conf.c */
+
+/* the values of "gcs_autoindex" */
+extern ngx_conf_enum_t  ngx_http_gcs_autoindex_formats[];
+
+/* the handler of "gcs_autoindex_filter" */
+char *ngx_http_gcs_autoindex_filter(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+/* merges "gcs_autoindex*", and checks that they go together */
+char *ngx_http_gcs_list_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *prev,
+    ngx_http_gcs_loc_conf_t *conf);
+
+
+/* ngx_http_gcs_list.c */
+
+/* whether the request, whose object is known, is one for a listing */
+ngx_uint_t ngx_http_gcs_list_wanted(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx);
+
+/*
+ * Makes the request for a page of it: sets ctx->uri.  NGX_OK or an HTTP
+ * status.
+ */
+ngx_int_t ngx_http_gcs_list_handler(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx);
+
+/* runs the stock proxy for it */
+ngx_int_t ngx_http_gcs_list_run(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx);
+
+
+/* ngx_http_gcs_list_filter.c */
+
+/* puts the body filter in its place */
+void ngx_http_gcs_list_init(void);
+
+/* whether GCS's answer is a listing; else ctx->error tells */
+ngx_uint_t ngx_http_gcs_list_expected(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx);
+
+/* makes the header of the answer to the client */
+ngx_int_t ngx_http_gcs_list_header(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx);
 
 
 /* ngx_http_gcs_presign.c */

@@ -76,6 +76,8 @@ ngx_http_gcs_resolve_object(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
             ctx->object = pctx->object;
             ctx->uri = pctx->uri;
             ctx->takeover = pctx->takeover;
+            ctx->list = pctx->list;
+            ctx->listing = pctx->listing;
             ctx->gzip = pctx->gzip;
             ctx->gzip_known = pctx->gzip_known;
             ctx->addressed = 1;
@@ -120,6 +122,12 @@ ngx_http_gcs_resolve_object(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
         return ngx_http_gcs_refuse(r, ctx, NGX_HTTP_FORBIDDEN,
                                    "bucket_not_allowed",
                                    "not allowed by \"gcs_buckets\"");
+    }
+
+    ctx->listing = ngx_http_gcs_list_wanted(r, ctx);
+
+    if (ctx->listing) {
+        return ngx_http_gcs_make_uri(r, ctx);
     }
 
     if (ctx->object.name.len == 0

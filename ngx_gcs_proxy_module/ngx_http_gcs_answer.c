@@ -46,6 +46,14 @@ ngx_http_gcs_judge(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
         ngx_http_gcs_written_answer(r, ctx);
     }
 
+    if (ctx->listing && status >= NGX_HTTP_OK
+        && (status < NGX_HTTP_SPECIAL_RESPONSE
+            || status == NGX_HTTP_NOT_MODIFIED)
+        && !ngx_http_gcs_list_expected(r, ctx))
+    {
+        return ngx_http_gcs_fail(r, ctx, NGX_HTTP_BAD_GATEWAY);
+    }
+
     if (status == NGX_HTTP_PARTIAL_CONTENT) {
         return ngx_http_gcs_judge_range(r, ctx);
     }
@@ -289,6 +297,13 @@ ngx_http_gcs_unauthorized(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
     ngx_http_gcs_loc_conf_t  *glcf;
 
     token = ctx->identity->token;
+
+    if (token == NULL && ctx->listing) {
+
+        /* so the JSON API says what is 403 of the XML API: nobody may */
+
+        return ngx_http_gcs_fail(r, ctx, NGX_HTTP_FORBIDDEN);
+    }
 
     if (token == NULL || ctx->reauthorized
         || (!ctx->pending

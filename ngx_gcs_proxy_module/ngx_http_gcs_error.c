@@ -180,6 +180,11 @@ ngx_http_gcs_parse_error(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
         }
     }
 
+    /* the JSON API, which is asked for listings */
+
+    (void) ngx_http_gcs_error_element(r, &body, "\"message\": \"", "\"", 512,
+                                      details);
+
     p = ngx_pnalloc(r->pool, sizeof("http_") - 1 + NGX_INT_T_LEN);
     if (p == NULL) {
         return;
@@ -293,7 +298,8 @@ ngx_http_gcs_fail(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
                       "gcs responded %ui \"%V\" to gcs credentials \"%V\" "
                       "for \"gs:/%V\": %V",
                       ctx->status, &ctx->error, &ctx->identity->name,
-                      &ctx->uri, &ctx->details);
+                      ctx->listing ? &ctx->list->name : &ctx->uri,
+                      &ctx->details);
     }
 
     if (status == NGX_HTTP_RANGE_NOT_SATISFIABLE

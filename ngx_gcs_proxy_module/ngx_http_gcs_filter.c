@@ -157,6 +157,8 @@ ngx_http_gcs_filter_init(ngx_conf_t *cf)
     ngx_http_next_header_filter = ngx_http_top_header_filter;
     ngx_http_top_header_filter = ngx_http_gcs_header_filter;
 
+    ngx_http_gcs_list_init();
+
     return NGX_OK;
 }
 
@@ -181,7 +183,13 @@ ngx_http_gcs_header_filter(ngx_http_request_t *r)
 
     if (ctx && ctx->passed) {
         ngx_http_gcs_clean_headers(r, ctx);
-        ngx_http_gcs_check_gunzip(r);
+
+        if (ctx->list == NULL) {
+            ngx_http_gcs_check_gunzip(r);
+
+        } else if (ngx_http_gcs_list_header(r, ctx) != NGX_OK) {
+            return NGX_ERROR;
+        }
     }
 
     if (r == r->main) {
@@ -198,7 +206,7 @@ ngx_http_gcs_header_filter(ngx_http_request_t *r)
         sandbox = (glcf->sandbox == NGX_CONF_UNSET) ? (ctx && ctx->taken)
                                                     : glcf->sandbox;
 
-        if (sandbox && ngx_http_gcs_active_content(r)
+        if (sandbox && !(ctx && ctx->list) && ngx_http_gcs_active_content(r)
             && ngx_http_gcs_add_header(r, "Content-Security-Policy",
                                        &contained)
                == NULL)

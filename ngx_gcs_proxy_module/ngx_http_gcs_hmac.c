@@ -57,6 +57,7 @@ ngx_http_gcs_hmac_authorization(ngx_http_request_t *r,
 static ngx_int_t
 ngx_http_gcs_hmac_sign(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 {
+    u_char                   *p;
     ngx_gcs_credentials_t    *cred;
     ngx_gcs_sign_request_t    req;
     ngx_http_gcs_identity_t  *identity;
@@ -71,6 +72,18 @@ ngx_http_gcs_hmac_sign(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
     req.method = r->upstream->method.len ? r->upstream->method
                                          : r->method_name;
     req.path = ctx->uri;
+
+    if (ctx->listing) {
+
+        /* an object's name has no plain "?" */
+
+        p = ngx_strlchr(req.path.data, req.path.data + req.path.len, '?');
+
+        req.query.data = p + 1;
+        req.query.len = req.path.data + req.path.len - req.query.data;
+        req.path.len = p - req.path.data;
+    }
+
     req.now = ngx_time();
 
     ngx_str_set(&req.payload, NGX_GCS_SIGN_UNSIGNED);

@@ -91,6 +91,11 @@ ngx_http_gcs_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return rv;
     }
 
+    rv = ngx_http_gcs_list_merge(cf, prev, conf);
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
     if (!conf->passing) {
         return NGX_CONF_OK;
     }

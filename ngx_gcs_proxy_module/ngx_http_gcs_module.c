@@ -230,6 +230,27 @@ static ngx_command_t  ngx_http_gcs_commands[] = {
       0,
       NULL },
 
+    { ngx_string("gcs_autoindex"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_gcs_loc_conf_t, autoindex),
+      &ngx_http_gcs_autoindex_formats },
+
+    { ngx_string("gcs_autoindex_filter"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_gcs_autoindex_filter,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("gcs_autoindex_recursive"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_gcs_loc_conf_t, autoindex_recursive),
+      NULL },
+
     { ngx_string("gcs_token_timeout"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_msec_slot,
@@ -488,6 +509,9 @@ ngx_http_gcs_create_loc_conf(ngx_conf_t *cf)
     conf->takeover_hosts = NGX_CONF_UNSET_PTR;
     conf->takeover_unsigned = NGX_CONF_UNSET;
     conf->takeover_cache = NGX_CONF_UNSET_PTR;
+    conf->autoindex = NGX_CONF_UNSET_UINT;
+    conf->autoindex_recursive = NGX_CONF_UNSET;
+    conf->autoindex_filter = NGX_CONF_UNSET_PTR;
     conf->token_timeout = NGX_CONF_UNSET_MSEC;
     conf->nosniff = NGX_CONF_UNSET;
     conf->sandbox = NGX_CONF_UNSET;

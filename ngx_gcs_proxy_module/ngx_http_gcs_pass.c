@@ -56,7 +56,13 @@ ngx_http_gcs_handler(ngx_http_request_t *r)
 
     ctx->settled = 1;
 
-    if (presign) {
+    if (ctx->listing) {
+        rc = ngx_http_gcs_list_handler(r, ctx);
+        if (rc != NGX_OK) {
+            return rc;
+        }
+
+    } else if (presign) {
         return ngx_http_gcs_presign(r, ctx);
     }
 
@@ -369,7 +375,8 @@ ngx_http_gcs_run(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
      */
 
     if (ctx->identity->token
-        && (!glcf->proxy->cache || !(r->method & NGX_HTTP_GCS_READ)))
+        && (ctx->listing || !glcf->proxy->cache
+            || !(r->method & NGX_HTTP_GCS_READ)))
     {
 
         rc = ngx_gcs_token_get(ctx->identity->token, &token,
@@ -401,7 +408,8 @@ ngx_http_gcs_run(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 
     ctx->passed = 1;
 
-    return glcf->proxy_handler(r);
+    return ctx->listing ? ngx_http_gcs_list_run(r, ctx)
+                        : glcf->proxy_handler(r);
 }
 
 

@@ -74,6 +74,12 @@ ngx_http_gcs_client_lines_variable(ngx_http_request_t *r,
 
     v->not_found = 1;
 
+    ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
+
+    if (ctx && ctx->listing) {
+        return NGX_OK;
+    }
+
     in = &r->headers_in;
     line = ngx_http_gcs_lines;
     n = NGX_HTTP_GCS_LINES;
@@ -156,7 +162,7 @@ ngx_http_gcs_accept_encoding_variable(ngx_http_request_t *r,
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
 
-    if (ctx == NULL || r->upstream == NULL) {
+    if (ctx == NULL || ctx->listing || r->upstream == NULL) {
         return NGX_OK;
     }
 
@@ -195,7 +201,7 @@ ngx_http_gcs_range_variable(ngx_http_request_t *r,
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
 
-    if (ctx == NULL) {
+    if (ctx == NULL || ctx->listing) {
         return NGX_OK;
     }
 
@@ -244,7 +250,7 @@ ngx_http_gcs_condition_variable(ngx_http_request_t *r,
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
 
-    if (ctx == NULL || u == NULL) {
+    if (ctx == NULL || ctx->listing || u == NULL) {
         return NGX_OK;
     }
 

@@ -198,6 +198,7 @@ typedef struct ngx_http_gcs_loc_conf_s  ngx_http_gcs_loc_conf_t;
 typedef struct ngx_http_gcs_takeover_s  ngx_http_gcs_takeover_t;
 typedef struct ngx_http_gcs_takeover_conf_s  ngx_http_gcs_takeover_conf_t;
 typedef struct ngx_http_gcs_verdict_conf_s  ngx_http_gcs_verdict_conf_t;
+typedef struct ngx_http_gcs_list_s  ngx_http_gcs_list_t;
 
 struct ngx_http_gcs_loc_conf_s {
     /* "gcs_pass": a value with variables, or a bucket and a prefix */
@@ -249,6 +250,10 @@ struct ngx_http_gcs_loc_conf_s {
     ngx_http_gcs_status_page_t  *status_page;     /* "gcs_status" */
     ngx_http_gcs_status_location_t  *status;      /* what counts it */
 
+    ngx_uint_t                   autoindex;  /* ..._autoindex_e */
+    ngx_flag_t                   autoindex_recursive;
+    void                        *autoindex_filter;  /* ngx_regex_t; or NULL */
+
     ngx_msec_t                   token_timeout;
     ngx_flag_t                   nosniff;
     ngx_flag_t                   sandbox;    /* unset: of what is taken over */
@@ -297,6 +302,7 @@ typedef struct {
     ngx_http_gcs_takeover_t     *takeover;   /* NULL: there is none */
     ngx_array_t                 *given;      /* ngx_keyval_t: the client's
                                                 headers that GCS gets */
+    ngx_http_gcs_list_t         *list;       /* likewise */
     ngx_str_t                    error;      /* "$gcs_error" */
     ngx_str_t                    details;    /* the same in words */
 
@@ -341,6 +347,7 @@ typedef struct {
 
     unsigned                     addressed:1;
     unsigned                     taken:1;    /* the takeover is of this */
+    unsigned                     listing:1;  /* of a folder is asked for */
     unsigned                     settled:1;  /* no rewrite can follow */
     unsigned                     quiet:1;    /* a variable asks */
     unsigned                     optional:1; /* a signature for variables */

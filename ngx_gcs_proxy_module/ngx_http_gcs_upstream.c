@@ -159,6 +159,11 @@ ngx_http_gcs_init_peer(ngx_http_request_t *r, ngx_http_upstream_srv_conf_t *us)
         u->buffering = 0;
     }
 
+    if (ctx->listing) {
+        u->buffering = 0;
+        ngx_str_set(&u->method, "GET");
+    }
+
     return NGX_OK;
 }
 
@@ -603,11 +608,11 @@ ngx_http_gcs_finalize_request(ngx_http_request_t *r, ngx_int_t rc)
 
     if (r != r->main && r->upstream->header_sent
         && (rc == NGX_ERROR || rc >= NGX_HTTP_SPECIAL_RESPONSE)
-        && ngx_http_gcs_slice_range(r).len)
+        && (ctx->listing || ngx_http_gcs_slice_range(r).len))
     {
         /*
-         * A slice that was cut off: nginx would go on with the next one, and
-         * the client would not see the gap.
+         * A slice, or a page, that was cut off: nginx would go on with the
+         * next one, and the client would not see the gap.
          */
 
         r->connection->error = 1;

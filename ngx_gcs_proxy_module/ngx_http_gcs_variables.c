@@ -221,11 +221,18 @@ ngx_str_t
 ngx_http_gcs_slice_range(ngx_http_request_t *r)
 {
     ngx_str_t                   range;
+    ngx_http_gcs_ctx_t         *ctx;
     ngx_http_gcs_loc_conf_t    *glcf;
     ngx_http_gcs_main_conf_t   *gmcf;
     ngx_http_variable_value_t  *v;
 
     ngx_str_null(&range);
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
+
+    if (ctx && ctx->listing) {
+        return range;
+    }
 
     glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
 

@@ -62,6 +62,7 @@ class Config:
     iam_unknown_account: int = 404         # or 403, as IAM sometimes says
     if_range: str = "honoured"             # or "ignored"
     links: str = "host"                    # of metadata; or "google": as there
+    list_page: int = 1000                  # entries of a page at most
     strict: bool = True                    # refuse what is a violation
     hosts: list[str] = field(default_factory=list)
     projects: list[str] = field(default_factory=lambda: ["demo-project"])

@@ -171,7 +171,8 @@ class StorageJson(Service):
 
         limit = number(context, "maxResults") or 1000
         page = list_objects(bucket, get("prefix"), get("delimiter"), after,
-                            min(1000, limit), get("startOffset"),
+                            min(context.app.config.list_page, limit),
+                            get("startOffset"),
                             get("endOffset"))
         answer: dict[str, Any] = {"kind": "storage#objects"}
         if page.next_after is not None:

@@ -249,7 +249,8 @@ class StorageXml(Service):
             return value.encode("utf-8", "surrogateescape")
 
         try:
-            limit = min(1000, int(request.parameter("max-keys") or 1000))
+            limit = min(context.app.config.list_page,
+                        int(request.parameter("max-keys") or 1000))
         except ValueError:
             raise invalid("Invalid max-keys.") from None
 
