@@ -302,7 +302,7 @@ typedef struct {
     ngx_http_gcs_takeover_t     *takeover;   /* NULL: there is none */
     ngx_array_t                 *given;      /* ngx_keyval_t: the client's
                                                 headers that GCS gets */
-    ngx_http_gcs_list_t         *list;       /* likewise */
+    ngx_http_gcs_list_t         *list;       /* NULL: not of a folder */
     ngx_str_t                    error;      /* "$gcs_error" */
     ngx_str_t                    details;    /* the same in words */
 
