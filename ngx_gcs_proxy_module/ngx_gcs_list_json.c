@@ -54,19 +54,11 @@ static ngx_int_t ngx_gcs_list_json_close(ngx_gcs_list_parser_t *parser,
 static ngx_uint_t ngx_gcs_list_json_field(ngx_gcs_list_parser_t *parser);
 static u_char *ngx_gcs_list_json_plain(ngx_gcs_list_parser_t *parser,
     u_char *p, u_char *last);
-static ngx_int_t ngx_gcs_list_json_bytes(ngx_gcs_list_parser_t *parser,
-    u_char *p, size_t n);
-static ngx_int_t ngx_gcs_list_json_code(ngx_gcs_list_parser_t *parser);
-static ngx_int_t ngx_gcs_list_json_lone(ngx_gcs_list_parser_t *parser);
+static ngx_int_t ngx_gcs_list_json_special(ngx_gcs_list_parser_t *parser,
+    u_char ch);
 static ngx_int_t ngx_gcs_list_json_quote(ngx_gcs_list_parser_t *parser,
     ngx_gcs_list_entry_t *entry);
-static ngx_int_t ngx_gcs_list_json_escaped(ngx_gcs_list_parser_t *parser,
-    u_char ch);
-static ngx_int_t ngx_gcs_list_json_digit(ngx_gcs_list_parser_t *parser,
-    u_char ch);
 static ngx_int_t ngx_gcs_list_json_end_literal(ngx_gcs_list_parser_t *parser);
-static ngx_uint_t ngx_gcs_list_json_is_number(u_char *p, u_char *last);
-static u_char *ngx_gcs_list_json_digits(u_char *p, u_char *last);
 
 
 static ngx_gcs_list_name_t  ngx_gcs_list_json_members[] = {
@@ -162,10 +154,8 @@ ngx_gcs_list_json_char(ngx_gcs_list_parser_t *parser, u_char ch,
         return ngx_gcs_list_error(parser, "a control character in a string");
 
     case ngx_gcs_list_json_escape:
-        return ngx_gcs_list_json_escaped(parser, ch);
-
     case ngx_gcs_list_json_hex:
-        return ngx_gcs_list_json_digit(parser, ch);
+        return ngx_gcs_list_json_special(parser, ch);
 
     case ngx_gcs_list_json_literal:
 
@@ -400,101 +390,25 @@ ngx_gcs_list_json_plain(ngx_gcs_list_parser_t *parser, u_char *p, u_char *last)
 }
 
 
-/* bytes of a value or of a key, of which more than there is room is nothing */
+/* of an escape in a string */
 
 static ngx_int_t
-ngx_gcs_list_json_bytes(ngx_gcs_list_parser_t *parser, u_char *p, size_t n)
+ngx_gcs_list_json_special(ngx_gcs_list_parser_t *parser, u_char ch)
 {
-    if (n == 0) {
+    ngx_int_t  rc;
+
+    rc = (parser->state == ngx_gcs_list_json_escape)
+         ? ngx_gcs_list_json_escaped(parser, ch)
+         : ngx_gcs_list_json_digit(parser, ch);
+
+    if (rc == NGX_AGAIN) {
+        parser->state = ngx_gcs_list_json_hex;
         return NGX_OK;
     }
 
-    if (ngx_gcs_list_json_lone(parser) != NGX_OK) {
-        return NGX_ERROR;
-    }
+    parser->state = ngx_gcs_list_json_string;
 
-    if (!parser->key) {
-        return ngx_gcs_list_add(parser, p, n);
-    }
-
-    if (n > sizeof(parser->name) - ngx_min(parser->name_len,
-                                           sizeof(parser->name)))
-    {
-        parser->name_len = sizeof(parser->name) + 1;
-        return NGX_OK;
-    }
-
-    ngx_memcpy(parser->name + parser->name_len, p, n);
-    parser->name_len += n;
-
-    return NGX_OK;
-}
-
-
-/* the character of an escape; beyond U+FFFF it is written as two halves */
-
-static ngx_int_t
-ngx_gcs_list_json_code(ngx_gcs_list_parser_t *parser)
-{
-    u_char    ch;
-    uint32_t  code;
-
-    code = parser->code;
-
-    if (code >= 0xdc00 && code <= 0xdfff && parser->high) {
-        code = 0x10000 + ((parser->high - 0xd800) << 10) + (code - 0xdc00);
-        parser->high = 0;
-
-    } else {
-
-        if (ngx_gcs_list_json_lone(parser) != NGX_OK) {
-            return NGX_ERROR;
-        }
-
-        if (code >= 0xd800 && code <= 0xdbff) {
-            parser->high = code;
-            return NGX_OK;
-        }
-
-        if (code >= 0xdc00 && code <= 0xdfff) {
-            code = NGX_GCS_LIST_REPLACEMENT;
-        }
-    }
-
-    if (parser->key && code < 0x80) {
-        ch = (u_char) code;
-        return ngx_gcs_list_json_bytes(parser, &ch, 1);
-    }
-
-    if (parser->key) {
-
-        /* none that is known has such a character */
-
-        parser->name_len = sizeof(parser->name) + 1;
-        return NGX_OK;
-    }
-
-    return ngx_gcs_list_add_code(parser, code);
-}
-
-
-/* the first half of a pair that has no second one */
-
-static ngx_int_t
-ngx_gcs_list_json_lone(ngx_gcs_list_parser_t *parser)
-{
-    if (parser->high == 0) {
-        return NGX_OK;
-    }
-
-    parser->high = 0;
-
-    if (parser->key) {
-        parser->name_len = sizeof(parser->name) + 1;
-        return NGX_OK;
-    }
-
-    return ngx_gcs_list_add_code(parser, NGX_GCS_LIST_REPLACEMENT);
+    return rc;
 }
 
 
@@ -524,78 +438,6 @@ ngx_gcs_list_json_quote(ngx_gcs_list_parser_t *parser,
     }
 
     return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_gcs_list_json_escaped(ngx_gcs_list_parser_t *parser, u_char ch)
-{
-    parser->state = ngx_gcs_list_json_string;
-
-    switch (ch) {
-
-    case 'u':
-        parser->state = ngx_gcs_list_json_hex;
-        parser->count = 0;
-        parser->code = 0;
-
-        return NGX_OK;
-
-    case '"':
-    case '\\':
-    case '/':
-        break;
-
-    case 'b':
-        ch = '\b';
-        break;
-
-    case 'f':
-        ch = '\f';
-        break;
-
-    case 'n':
-        ch = LF;
-        break;
-
-    case 'r':
-        ch = CR;
-        break;
-
-    case 't':
-        ch = '\t';
-        break;
-
-    default:
-        return ngx_gcs_list_error(parser, "an unknown escape in a string");
-    }
-
-    return ngx_gcs_list_json_bytes(parser, &ch, 1);
-}
-
-
-static ngx_int_t
-ngx_gcs_list_json_digit(ngx_gcs_list_parser_t *parser, u_char ch)
-{
-    if (ch >= '0' && ch <= '9') {
-        ch -= '0';
-
-    } else if ((ch | 0x20) >= 'a' && (ch | 0x20) <= 'f') {
-        ch = (ch | 0x20) - 'a' + 10;
-
-    } else {
-        return ngx_gcs_list_error(parser, "an escape without its digits");
-    }
-
-    parser->code = parser->code * 16 + ch;
-
-    if (++parser->count < 4) {
-        return NGX_OK;
-    }
-
-    parser->state = ngx_gcs_list_json_string;
-
-    return ngx_gcs_list_json_code(parser);
 }
 
 
@@ -637,63 +479,4 @@ ngx_gcs_list_json_end_literal(ngx_gcs_list_parser_t *parser)
     }
 
     return NGX_AGAIN;
-}
-
-
-static ngx_uint_t
-ngx_gcs_list_json_is_number(u_char *p, u_char *last)
-{
-    u_char  *end;
-
-    if (p < last && *p == '-') {
-        p++;
-    }
-
-    end = ngx_gcs_list_json_digits(p, last);
-
-    if (end == p || (*p == '0' && end - p > 1)) {
-        return 0;
-    }
-
-    p = end;
-
-    if (p < last && *p == '.') {
-        p++;
-        end = ngx_gcs_list_json_digits(p, last);
-
-        if (end == p) {
-            return 0;
-        }
-
-        p = end;
-    }
-
-    if (p < last && (*p | 0x20) == 'e') {
-        p++;
-
-        if (p < last && (*p == '+' || *p == '-')) {
-            p++;
-        }
-
-        end = ngx_gcs_list_json_digits(p, last);
-
-        if (end == p) {
-            return 0;
-        }
-
-        p = end;
-    }
-
-    return p == last;
-}
-
-
-static u_char *
-ngx_gcs_list_json_digits(u_char *p, u_char *last)
-{
-    while (p < last && *p >= '0' && *p <= '9') {
-        p++;
-    }
-
-    return p;
 }

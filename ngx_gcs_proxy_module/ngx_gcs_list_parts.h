@@ -74,6 +74,26 @@ ngx_int_t ngx_gcs_list_xml(ngx_gcs_list_parser_t *parser, u_char **pos,
     u_char *last, ngx_gcs_list_entry_t *entry);
 
 
+/* ngx_gcs_list_json_text.c */
+
+/* bytes of a value or of a key, of which more than there is room is nothing */
+ngx_int_t ngx_gcs_list_json_bytes(ngx_gcs_list_parser_t *parser, u_char *p,
+    size_t n);
+
+/* the first half of a pair that turns out to have no second one */
+ngx_int_t ngx_gcs_list_json_lone(ngx_gcs_list_parser_t *parser);
+
+/*
+ * What is behind a backslash, and then the four digits of "u".  NGX_AGAIN: it
+ * goes on, with a digit.
+ */
+ngx_int_t ngx_gcs_list_json_escaped(ngx_gcs_list_parser_t *parser, u_char ch);
+ngx_int_t ngx_gcs_list_json_digit(ngx_gcs_list_parser_t *parser, u_char ch);
+
+/* whether that is a number, all of it */
+ngx_uint_t ngx_gcs_list_json_is_number(u_char *p, u_char *last);
+
+
 /* ngx_gcs_list_text.c */
 
 /* nothing is written that does not fit as a whole */
