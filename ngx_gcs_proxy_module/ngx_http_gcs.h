@@ -465,18 +465,24 @@ ngx_int_t ngx_http_gcs_list_run(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
 
 
-/* ngx_http_gcs_list_filter.c */
-
-/* puts the body filter in its place */
-void ngx_http_gcs_list_init(void);
+/* ngx_http_gcs_list_header.c */
 
 /* whether GCS's answer is a listing; else ctx->error tells */
 ngx_uint_t ngx_http_gcs_list_expected(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
 
+/* what the client gets when GCS has refused to list */
+ngx_int_t ngx_http_gcs_list_status(ngx_http_gcs_ctx_t *ctx);
+
 /* makes the header of the answer to the client */
 ngx_int_t ngx_http_gcs_list_header(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
+
+
+/* ngx_http_gcs_list_filter.c */
+
+/* puts the body filter in its place */
+void ngx_http_gcs_list_init(void);
 
 
 /* ngx_http_gcs_presign.c */

@@ -281,6 +281,10 @@ ngx_http_gcs_judge_error(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
         }
     }
 
+    if (ctx->listing) {
+        return ngx_http_gcs_fail(r, ctx, ngx_http_gcs_list_status(ctx));
+    }
+
     return ngx_http_gcs_fail(r, ctx,
                              (r->method & NGX_HTTP_GCS_READ)
                              ? ngx_http_gcs_map_status(ctx->status)

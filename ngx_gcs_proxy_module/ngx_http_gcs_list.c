@@ -125,6 +125,7 @@ ngx_http_gcs_list_create(ngx_http_request_t *r)
 
     list->token.data = p;
     list->limit = NGX_HTTP_GCS_LIST_LIMIT;
+    list->start = ngx_current_msec;
 
     cln->handler = ngx_http_gcs_list_cleanup;
 
@@ -164,8 +165,10 @@ ngx_http_gcs_list_format(ngx_http_request_t *r, ngx_http_gcs_list_t *list)
 
     if (accept) {
 
-        if (ngx_http_gcs_list_accepts(accept, "application/x-ndjson")
-            || ngx_http_gcs_list_accepts(accept, "application/jsonl"))
+        list->jsonl = ngx_http_gcs_list_accepts(accept, "application/jsonl");
+
+        if (list->jsonl
+            || ngx_http_gcs_list_accepts(accept, "application/x-ndjson"))
         {
             list->page.format = NGX_GCS_LIST_JSONL;
 

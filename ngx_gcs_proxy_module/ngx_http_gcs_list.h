@@ -45,6 +45,7 @@ struct ngx_http_gcs_list_s {
     ngx_str_t                    token;      /* of the page asked for */
     ngx_uint_t                   limit;      /* entries of a page */
     ngx_uint_t                   pages;      /* asked for so far */
+    ngx_msec_t                   start;
 
     ngx_chain_t                 *in;         /* not yet read */
     ngx_buf_t                   *buf;        /* being written */
@@ -58,6 +59,7 @@ struct ngx_http_gcs_list_s {
     ngx_pool_t                  *previous;
 
     unsigned                     xml:1;
+    unsigned                     jsonl:1;    /* so the client calls lines */
     unsigned                     whole:1;    /* all pages in one answer */
     unsigned                     active:1;   /* the answer is ours */
     unsigned                     begun:1;

@@ -76,6 +76,10 @@ ngx_http_gcs_list_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *prev,
                              NULL);
     ngx_conf_merge_value(conf->autoindex_recursive, prev->autoindex_recursive,
                          0);
+    ngx_conf_merge_value(conf->autoindex_requests, prev->autoindex_requests,
+                         10000);
+    ngx_conf_merge_msec_value(conf->autoindex_timeout,
+                              prev->autoindex_timeout, 600000);
 
     if (!conf->passing || conf->autoindex == NGX_HTTP_GCS_AUTOINDEX_OFF) {
         return NGX_CONF_OK;

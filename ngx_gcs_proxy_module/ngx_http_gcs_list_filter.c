@@ -36,10 +36,14 @@ static ngx_int_t ngx_http_gcs_list_flush(ngx_http_request_t *r,
     ngx_http_gcs_list_t *list, ngx_chain_t ***last);
 static ngx_int_t ngx_http_gcs_list_write(ngx_http_request_t *r,
     ngx_http_gcs_list_t *list, ngx_chain_t *out);
+static ngx_int_t ngx_http_gcs_list_send(ngx_http_request_t *r,
+    ngx_http_gcs_list_t *list, ngx_chain_t *out);
 static ngx_uint_t ngx_http_gcs_list_shown(ngx_http_request_t *r,
     ngx_http_gcs_list_t *list);
 static ngx_int_t ngx_http_gcs_list_continue(ngx_http_request_t *r,
     ngx_http_gcs_list_t *list, ngx_int_t rc);
+static ngx_uint_t ngx_http_gcs_list_enough(ngx_http_request_t *r,
+    ngx_http_gcs_list_t *list);
 static ngx_int_t ngx_http_gcs_list_next(ngx_http_request_t *r,
     ngx_http_gcs_list_t *list);
 static ngx_int_t ngx_http_gcs_list_finish(ngx_http_request_t *r,
@@ -57,114 +61,6 @@ ngx_http_gcs_list_init(void)
 }
 
 
-/* whether GCS's answer, a success, is what was asked for */
-
-ngx_uint_t
-ngx_http_gcs_list_expected(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
-{
-    char        *name;
-    ngx_str_t   *type;
-    ngx_list_t  *headers;
-
-    headers = &r->upstream->headers_in.headers;
-
-    name = ctx->list->xml ? "/xml" : "/json";
-    type = ngx_http_gcs_find_header(headers, "content-type");
-
-    if (ctx->status == NGX_HTTP_OK
-        && ngx_http_gcs_find_header(headers, "content-encoding") == NULL
-        && type
-        && ngx_strlcasestrn(type->data, type->data + type->len,
-                            (u_char *) name, ngx_strlen(name) - 1))
-    {
-        return 1;
-    }
-
-    ngx_str_set(&ctx->error, "invalid_listing");
-    ngx_str_set(&ctx->details, "the answer is not a listing");
-
-    return 0;
-}
-
-
-ngx_int_t
-ngx_http_gcs_list_header(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
-{
-    ngx_http_gcs_list_t  *list;
-
-    static ngx_str_t  accept = ngx_string("Accept");
-    static ngx_str_t  policy = ngx_string("default-src 'none'; "
-                                          "style-src 'unsafe-inline'; "
-                                          "form-action 'self'; "
-                                          "base-uri 'none'; "
-                                          "frame-ancestors 'self'");
-
-    list = ctx->list;
-
-    /* the client's status may be another: of an "error_page" that lists */
-
-    if (r->upstream == NULL || r->upstream->headers_in.status_n != NGX_HTTP_OK)
-    {
-        if (r == r->main) {
-            return NGX_OK;
-        }
-
-        /* there is no place for it in the midst of a listing */
-
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "page %ui of the gcs listing of \"gs://%V/%V\" failed "
-                      "with status %ui, the answer ends here", list->pages,
-                      &list->page.bucket, &list->prefix,
-                      r->headers_out.status);
-
-        return NGX_ERROR;
-    }
-
-    ngx_http_clear_content_length(r);
-    ngx_http_clear_accept_ranges(r);
-    ngx_http_clear_last_modified(r);
-    ngx_http_clear_etag(r);
-
-    r->allow_ranges = 0;
-    r->filter_need_in_memory = 1;
-
-    r->headers_out.content_type_lowcase = NULL;
-    ngx_str_null(&r->headers_out.charset);
-
-    switch (list->page.format) {
-
-    case NGX_GCS_LIST_HTML:
-        ngx_str_set(&r->headers_out.content_type, "text/html");
-        ngx_str_set(&r->headers_out.charset, "utf-8");
-        break;
-
-    case NGX_GCS_LIST_JSONL:
-        ngx_str_set(&r->headers_out.content_type, "application/x-ndjson");
-        break;
-
-    default: /* NGX_GCS_LIST_JSON */
-        ngx_str_set(&r->headers_out.content_type, "application/json");
-    }
-
-    r->headers_out.content_type_len = r->headers_out.content_type.len;
-
-    list->active = 1;
-
-    if (r != r->main) {
-        return NGX_OK;
-    }
-
-    if (list->page.format == NGX_GCS_LIST_HTML
-        && ngx_http_gcs_add_header(r, "Content-Security-Policy", &policy)
-           == NULL)
-    {
-        return NGX_ERROR;
-    }
-
-    return ngx_http_gcs_add_header(r, "Vary", &accept) ? NGX_OK : NGX_ERROR;
-}
-
-
 static ngx_int_t
 ngx_http_gcs_list_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
 {
@@ -179,6 +75,13 @@ ngx_http_gcs_list_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
         || (r != r->main && r != list->sr))
     {
         return ngx_http_next_body_filter(r, in);
+    }
+
+    if (r == r->main && list->sr && !list->sr->done) {
+
+        /* what a page has left to be read is written in its turn, by itself */
+
+        return ngx_http_gcs_list_send(r, list, in);
     }
 
     if (ngx_http_gcs_list_queue(r, list, in) != NGX_OK) {
@@ -440,10 +343,41 @@ ngx_http_gcs_list_write(ngx_http_request_t *r, ngx_http_gcs_list_t *list,
 {
     ngx_int_t  rc;
 
-    rc = ngx_http_next_body_filter(r, out);
+    rc = ngx_http_gcs_list_send(r, list, out);
 
     ngx_chain_update_chains(r->main->pool, &list->free, &list->busy, &out,
                             (ngx_buf_tag_t) &ngx_http_gcs_proxy_module);
+
+    return rc;
+}
+
+
+/*
+ * What nginx allocates to send it may outlive the page: HTTP/2 takes the pool
+ * of the request whose turn it is for that of the main request, which is true
+ * of all subrequests but a page.
+ */
+
+static ngx_int_t
+ngx_http_gcs_list_send(ngx_http_request_t *r, ngx_http_gcs_list_t *list,
+    ngx_chain_t *out)
+{
+    ngx_int_t            rc;
+    ngx_pool_t          *pool;
+    ngx_http_request_t  *sr;
+
+    sr = list->sr;
+
+    if (sr == NULL) {
+        return ngx_http_next_body_filter(r, out);
+    }
+
+    pool = sr->pool;
+    sr->pool = r->main->pool;
+
+    rc = ngx_http_next_body_filter(r, out);
+
+    sr->pool = pool;
 
     return rc;
 }
@@ -515,7 +449,7 @@ ngx_http_gcs_list_continue(ngx_http_request_t *r, ngx_http_gcs_list_t *list,
 {
     ngx_str_t  token;
 
-    if (!list->last || list->in || (list->sr && !list->sr->done)) {
+    if (!list->last || list->in) {
         return rc;
     }
 
@@ -529,7 +463,7 @@ ngx_http_gcs_list_continue(ngx_http_request_t *r, ngx_http_gcs_list_t *list,
 
     token = ngx_gcs_list_token(&list->parser);
 
-    if (token.len == 0 || !list->whole) {
+    if (token.len == 0 || !list->whole || ngx_http_gcs_list_enough(r, list)) {
         return ngx_http_gcs_list_finish(r, list, &token);
     }
 
@@ -551,6 +485,22 @@ ngx_http_gcs_list_continue(ngx_http_request_t *r, ngx_http_gcs_list_t *list,
     list->token.len = token.len;
 
     return (ngx_http_gcs_list_next(r, list) == NGX_OK) ? rc : NGX_ERROR;
+}
+
+
+/* where the operator wants it to end: the client gets the token instead */
+
+static ngx_uint_t
+ngx_http_gcs_list_enough(ngx_http_request_t *r, ngx_http_gcs_list_t *list)
+{
+    ngx_http_gcs_loc_conf_t  *glcf;
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
+
+    return (glcf->autoindex_requests
+            && list->pages >= (ngx_uint_t) glcf->autoindex_requests)
+           || (glcf->autoindex_timeout
+               && ngx_current_msec - list->start >= glcf->autoindex_timeout);
 }
 
 
@@ -613,6 +563,10 @@ ngx_http_gcs_list_next(ngx_http_request_t *r, ngx_http_gcs_list_t *list)
     sr->error_page = 1;
 
     list->sr = sr;
+
+    /* or nginx takes us for ready: a page may not be among the postponed */
+
+    r->buffered |= NGX_HTTP_GCS_LIST_BUFFERED;
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
                    "http gcs listing, page %ui", list->pages + 1);

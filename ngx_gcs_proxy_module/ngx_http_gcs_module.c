@@ -251,6 +251,20 @@ static ngx_command_t  ngx_http_gcs_commands[] = {
       offsetof(ngx_http_gcs_loc_conf_t, autoindex_recursive),
       NULL },
 
+    { ngx_string("gcs_autoindex_requests"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_gcs_loc_conf_t, autoindex_requests),
+      NULL },
+
+    { ngx_string("gcs_autoindex_timeout"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_gcs_loc_conf_t, autoindex_timeout),
+      NULL },
+
     { ngx_string("gcs_token_timeout"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_msec_slot,
@@ -512,6 +526,8 @@ ngx_http_gcs_create_loc_conf(ngx_conf_t *cf)
     conf->autoindex = NGX_CONF_UNSET_UINT;
     conf->autoindex_recursive = NGX_CONF_UNSET;
     conf->autoindex_filter = NGX_CONF_UNSET_PTR;
+    conf->autoindex_requests = NGX_CONF_UNSET;
+    conf->autoindex_timeout = NGX_CONF_UNSET_MSEC;
     conf->token_timeout = NGX_CONF_UNSET_MSEC;
     conf->nosniff = NGX_CONF_UNSET;
     conf->sandbox = NGX_CONF_UNSET;

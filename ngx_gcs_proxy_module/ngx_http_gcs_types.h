@@ -253,6 +253,8 @@ struct ngx_http_gcs_loc_conf_s {
     ngx_uint_t                   autoindex;  /* ..._autoindex_e */
     ngx_flag_t                   autoindex_recursive;
     void                        *autoindex_filter;  /* ngx_regex_t; or NULL */
+    ngx_int_t                    autoindex_requests;  /* 0: of any number */
+    ngx_msec_t                   autoindex_timeout;   /* 0: of any length */
 
     ngx_msec_t                   token_timeout;
     ngx_flag_t                   nosniff;
