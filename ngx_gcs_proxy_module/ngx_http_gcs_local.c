@@ -44,7 +44,7 @@ ngx_http_gcs_local(ngx_http_request_t *r)
 
     /* a balancer tells whom it speaks for, or that it does not know */
 
-    if (r->http_connection->addr_conf->proxy_protocol
+    if (r->main->http_connection->addr_conf->proxy_protocol
         && (c->proxy_protocol == NULL
             || !ngx_http_gcs_local_text(&c->proxy_protocol->src_addr)))
     {
