@@ -311,6 +311,9 @@ void ngx_http_gcs_wake(ngx_http_gcs_ctx_t *ctx, ngx_int_t rc);
 /* adds "Allow", the methods of the location, to the answer */
 ngx_int_t ngx_http_gcs_add_allow(ngx_http_request_t *r);
 
+/* runs the stock proxy, when there is a token or none is needed */
+ngx_int_t ngx_http_gcs_run(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx);
+
 /* goes on with a request whose content handler is ours */
 void ngx_http_gcs_content_resume(ngx_http_request_t *r, ngx_int_t rc);
 
@@ -322,6 +325,10 @@ void ngx_http_gcs_content_resume(ngx_http_request_t *r, ngx_int_t rc);
  * status, with ctx->error set and the cause logged.
  */
 ngx_int_t ngx_http_gcs_resolve(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx);
+
+/* makes ctx->uri of ctx->object */
+ngx_int_t ngx_http_gcs_make_uri(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
 
 /* whether "gcs_buckets" of the location lets the object be asked for */
@@ -453,6 +460,10 @@ char *ngx_http_gcs_list_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *prev,
 ngx_uint_t ngx_http_gcs_list_wanted(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
 
+/* whether it is one for an index, in whose place there may be a listing */
+ngx_uint_t ngx_http_gcs_list_may_follow(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx);
+
 /*
  * Makes the request for a page of it: sets ctx->uri.  NGX_OK or an HTTP
  * status.
@@ -460,7 +471,7 @@ ngx_uint_t ngx_http_gcs_list_wanted(ngx_http_request_t *r,
 ngx_int_t ngx_http_gcs_list_handler(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
 
-/* runs the stock proxy for it */
+/* runs the stock proxy for it, for an index or for what is not found */
 ngx_int_t ngx_http_gcs_list_run(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
 
@@ -483,6 +494,34 @@ ngx_int_t ngx_http_gcs_list_header(ngx_http_request_t *r,
 
 /* puts the body filter in its place */
 void ngx_http_gcs_list_init(void);
+
+
+/* ngx_http_gcs_absent_conf.c */
+
+/* the handlers of the directives of these names */
+char *ngx_http_gcs_index(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_gcs_not_found(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
+/* merges them and "gcs_autoindex", and checks what they go together with */
+char *ngx_http_gcs_absent_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *prev,
+    ngx_http_gcs_loc_conf_t *conf);
+
+
+/* ngx_http_gcs_absent.c */
+
+/* makes the object of a folder the one that "gcs_index" names, if it does */
+ngx_int_t ngx_http_gcs_absent_index(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx);
+
+/*
+ * When GCS has answered 404, which has been read: to be returned from
+ * process_header(), or NGX_DECLINED if that is the answer.
+ */
+ngx_int_t ngx_http_gcs_absent(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx);
+
+/* likewise, for the answer to the question whether there is a folder */
+ngx_int_t ngx_http_gcs_absent_probed(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx);
 
 
 /* ngx_http_gcs_presign.c */

@@ -17,8 +17,6 @@ static ngx_int_t ngx_http_gcs_resolve_path(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
 static ngx_int_t ngx_http_gcs_request_path(ngx_http_request_t *r,
     ngx_str_t *path, char **reason);
-static ngx_int_t ngx_http_gcs_make_uri(ngx_http_request_t *r,
-    ngx_http_gcs_ctx_t *ctx);
 
 
 ngx_int_t
@@ -78,6 +76,8 @@ ngx_http_gcs_resolve_object(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
             ctx->takeover = pctx->takeover;
             ctx->list = pctx->list;
             ctx->listing = pctx->listing;
+            ctx->indexed = pctx->indexed;
+            ctx->replaced = pctx->replaced;
             ctx->gzip = pctx->gzip;
             ctx->gzip_known = pctx->gzip_known;
             ctx->addressed = 1;
@@ -122,6 +122,10 @@ ngx_http_gcs_resolve_object(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
         return ngx_http_gcs_refuse(r, ctx, NGX_HTTP_FORBIDDEN,
                                    "bucket_not_allowed",
                                    "not allowed by \"gcs_buckets\"");
+    }
+
+    if (ngx_http_gcs_absent_index(r, ctx) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     ctx->listing = ngx_http_gcs_list_wanted(r, ctx);
@@ -377,7 +381,7 @@ ngx_http_gcs_bucket_allowed(ngx_http_gcs_loc_conf_t *glcf,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_gcs_make_uri(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 {
     u_char            *p;

@@ -46,6 +46,12 @@ ngx_http_gcs_judge(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
         ngx_http_gcs_written_answer(r, ctx);
     }
 
+    if (ctx->probing) {
+        ctx->step = NGX_HTTP_GCS_BODY;
+
+        return ngx_http_gcs_judge_error(r, ctx);
+    }
+
     if (ctx->listing && status >= NGX_HTTP_OK
         && (status < NGX_HTTP_SPECIAL_RESPONSE
             || status == NGX_HTTP_NOT_MODIFIED)
@@ -92,7 +98,7 @@ ngx_http_gcs_is_uncacheable(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 
     u = r->upstream;
 
-    if (!ctx->cacheable || r != r->main || r->cache == NULL
+    if (!ctx->cacheable || r != r->main || r->cache == NULL || ctx->bare
         || (r->headers_in.range == NULL
             && r->headers_in.if_match == NULL
             && r->headers_in.if_none_match == NULL
@@ -221,6 +227,15 @@ ngx_http_gcs_judge_error(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 
     ctx->step = NGX_HTTP_GCS_HEADER;
 
+    if (ctx->probing
+        && !(ctx->status == NGX_HTTP_UNAUTHORIZED && ctx->identity->token)
+        && ctx->status != NGX_HTTP_REQUEST_TIME_OUT
+        && ctx->status != NGX_HTTP_TOO_MANY_REQUESTS
+        && ctx->status < NGX_HTTP_INTERNAL_SERVER_ERROR)
+    {
+        return ngx_http_gcs_absent_probed(r, ctx);
+    }
+
     if (ctx->status == NGX_HTTP_RANGE_NOT_SATISFIABLE
         && ctx->ranged && r->headers_in.if_range)
     {
@@ -281,8 +296,14 @@ ngx_http_gcs_judge_error(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
         }
     }
 
-    if (ctx->listing) {
+    if (ctx->list) {
         return ngx_http_gcs_fail(r, ctx, ngx_http_gcs_list_status(ctx));
+    }
+
+    rc = ngx_http_gcs_absent(r, ctx);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
     }
 
     return ngx_http_gcs_fail(r, ctx,

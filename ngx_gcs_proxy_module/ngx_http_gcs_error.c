@@ -298,7 +298,7 @@ ngx_http_gcs_fail(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
                       "gcs responded %ui \"%V\" to gcs credentials \"%V\" "
                       "for \"gs:/%V\": %V",
                       ctx->status, &ctx->error, &ctx->identity->name,
-                      ctx->listing ? &ctx->list->name : &ctx->uri,
+                      ctx->list ? &ctx->list->name : &ctx->uri,
                       &ctx->details);
     }
 

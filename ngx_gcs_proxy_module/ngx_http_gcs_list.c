@@ -51,6 +51,19 @@ ngx_http_gcs_list_wanted(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 }
 
 
+ngx_uint_t
+ngx_http_gcs_list_may_follow(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
+{
+    ngx_http_gcs_loc_conf_t  *glcf;
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
+
+    return ctx->indexed && r == r->main
+           && (r->method & NGX_HTTP_GCS_READ & glcf->allowed)
+           && glcf->autoindex != NGX_HTTP_GCS_AUTOINDEX_OFF;
+}
+
+
 ngx_int_t
 ngx_http_gcs_list_handler(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 {
@@ -464,10 +477,10 @@ ngx_http_gcs_list_param(u_char *p, char *name, ngx_str_t *value)
 
 
 /*
- * Runs the stock proxy, but without a cache or a store: their keys are those
- * of an object.  It reads these flags before it returns, and not again, as
- * there is no request body to wait for.  HEAD is asked as GET, whose header
- * it is; see ngx_http_gcs_init_peer() for a retry.
+ * Runs the stock proxy, but without a cache or a store whose keys are those of
+ * another object.  It reads these flags before it returns, and not again, as
+ * there is no request body to wait for.  For a listing HEAD is asked as GET,
+ * whose header it is; see ngx_http_gcs_init_peer() for a retry.
  */
 
 ngx_int_t
@@ -488,9 +501,18 @@ ngx_http_gcs_list_run(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
     store = ucf->store;
     method = r->method_name;
 
-    ucf->cache = 0;
     ucf->store = 0;
-    ngx_str_set(&r->method_name, "GET");
+
+    if (ctx->listing || (ctx->replaced && glcf->cache_key.data)) {
+
+        /* a key of the user's may be made of the path */
+
+        ucf->cache = 0;
+    }
+
+    if (ctx->listing) {
+        ngx_str_set(&r->method_name, "GET");
+    }
 
     rc = glcf->proxy_handler(r);
 

@@ -91,7 +91,7 @@ ngx_http_gcs_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return rv;
     }
 
-    rv = ngx_http_gcs_list_merge(cf, prev, conf);
+    rv = ngx_http_gcs_absent_merge(cf, prev, conf);
     if (rv != NGX_CONF_OK) {
         return rv;
     }

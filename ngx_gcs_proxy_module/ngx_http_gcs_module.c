@@ -265,6 +265,20 @@ static ngx_command_t  ngx_http_gcs_commands[] = {
       offsetof(ngx_http_gcs_loc_conf_t, autoindex_timeout),
       NULL },
 
+    { ngx_string("gcs_index"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_gcs_index,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("gcs_not_found"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_http_gcs_not_found,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("gcs_token_timeout"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_msec_slot,
@@ -500,6 +514,9 @@ ngx_http_gcs_create_loc_conf(ngx_conf_t *cf)
      *     conf->proxy_handler = NULL;
      *     conf->endpoint = NULL;
      *     conf->cache_key = { 0, NULL };
+     *     conf->index = { 0, NULL };
+     *     conf->not_found = { 0, NULL };
+     *     conf->not_found_status = 0;
      *     conf->passing = 0;
      *     conf->taking = 0;
      *     conf->waiting = 0;

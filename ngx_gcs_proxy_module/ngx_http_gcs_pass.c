@@ -12,8 +12,6 @@ static ngx_uint_t ngx_http_gcs_method_allowed(ngx_http_request_t *r,
     ngx_uint_t presign);
 static ngx_int_t ngx_http_gcs_not_allowed(ngx_http_request_t *r);
 static void ngx_http_gcs_body_handler(ngx_http_request_t *r);
-static ngx_int_t ngx_http_gcs_run(ngx_http_request_t *r,
-    ngx_http_gcs_ctx_t *ctx);
 static void ngx_http_gcs_phase_resume(ngx_http_request_t *r, ngx_int_t rc);
 static void ngx_http_gcs_wait_handler(ngx_gcs_token_waiter_t *waiter,
     ngx_int_t rc);
@@ -62,7 +60,7 @@ ngx_http_gcs_handler(ngx_http_request_t *r)
             return rc;
         }
 
-    } else if (presign) {
+    } else if (presign && !ngx_http_gcs_list_may_follow(r, ctx)) {
         return ngx_http_gcs_presign(r, ctx);
     }
 
@@ -356,9 +354,7 @@ ngx_http_gcs_add_allow(ngx_http_request_t *r)
 }
 
 
-/* runs the stock proxy, when there is a token or none is needed */
-
-static ngx_int_t
+ngx_int_t
 ngx_http_gcs_run(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 {
     ngx_int_t                 rc;
@@ -408,8 +404,8 @@ ngx_http_gcs_run(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 
     ctx->passed = 1;
 
-    return ctx->listing ? ngx_http_gcs_list_run(r, ctx)
-                        : glcf->proxy_handler(r);
+    return (ctx->listing || ctx->indexed || ctx->replaced)
+           ? ngx_http_gcs_list_run(r, ctx) : glcf->proxy_handler(r);
 }
 
 

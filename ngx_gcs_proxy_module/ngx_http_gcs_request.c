@@ -201,7 +201,7 @@ ngx_http_gcs_range_variable(ngx_http_request_t *r,
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
 
-    if (ctx == NULL || ctx->listing) {
+    if (ctx == NULL || ctx->listing || ctx->bare) {
         return NGX_OK;
     }
 
@@ -258,7 +258,7 @@ ngx_http_gcs_condition_variable(ngx_http_request_t *r,
         return ngx_http_gcs_revalidate(r, v, data);
     }
 
-    if (r != r->main || !(r->method & NGX_HTTP_GCS_READ)) {
+    if (r != r->main || ctx->bare || !(r->method & NGX_HTTP_GCS_READ)) {
         return NGX_OK;
     }
 

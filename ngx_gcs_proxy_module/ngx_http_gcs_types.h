@@ -256,6 +256,10 @@ struct ngx_http_gcs_loc_conf_s {
     ngx_int_t                    autoindex_requests;  /* 0: of any number */
     ngx_msec_t                   autoindex_timeout;   /* 0: of any length */
 
+    ngx_str_t                    index;      /* "gcs_index"; empty: off */
+    ngx_str_t                    not_found;  /* "gcs_not_found", likewise */
+    ngx_uint_t                   not_found_status;
+
     ngx_msec_t                   token_timeout;
     ngx_flag_t                   nosniff;
     ngx_flag_t                   sandbox;    /* unset: of what is taken over */
@@ -308,6 +312,12 @@ typedef struct {
     ngx_str_t                    error;      /* "$gcs_error" */
     ngx_str_t                    details;    /* the same in words */
 
+    ngx_str_t                    folder;     /* that "gcs_index" is of */
+    ngx_uint_t                   absent;     /* what comes after 404 */
+    ngx_str_t                    absent_uri; /* ... and what was */
+    ngx_str_t                    absent_error;
+    ngx_str_t                    absent_details;
+
     ngx_http_gcs_resume_pt       resume;     /* when the wait is over */
     ngx_gcs_token_waiter_t       waiter;
     ngx_gcs_signing_waiter_t     signing;
@@ -350,6 +360,11 @@ typedef struct {
     unsigned                     addressed:1;
     unsigned                     taken:1;    /* the takeover is of this */
     unsigned                     listing:1;  /* of a folder is asked for */
+    unsigned                     indexed:1;  /* the object is an index */
+    unsigned                     probing:1;  /* is there a folder? */
+    unsigned                     probed:1;   /* there is none */
+    unsigned                     replaced:1; /* it is of gcs_not_found */
+    unsigned                     bare:1;     /* not as the client says */
     unsigned                     settled:1;  /* no rewrite can follow */
     unsigned                     quiet:1;    /* a variable asks */
     unsigned                     optional:1; /* a signature for variables */

@@ -453,6 +453,10 @@ ngx_http_gcs_upstream_stop(ngx_http_gcs_ctx_t *ctx)
     if (ctx->timer.timer_set) {
         ngx_del_timer(&ctx->timer);
     }
+
+    if (ctx->timer.posted) {
+        ngx_delete_posted_event(&ctx->timer);
+    }
 }
 
 

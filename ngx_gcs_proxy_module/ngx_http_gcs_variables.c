@@ -230,7 +230,7 @@ ngx_http_gcs_slice_range(ngx_http_request_t *r)
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
 
-    if (ctx && ctx->listing) {
+    if (ctx && (ctx->listing || ctx->bare)) {
         return range;
     }
 
