@@ -5,13 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import socket
-import time
+import shutil
+import subprocess
+from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
 from harness.client import Connection, Truncated
+from harness.nginx import wait_until
 
 CONF = """
     gcs_credentials reader {{ file %%KEY%%; }}
@@ -445,6 +447,42 @@ def test_where_nothing_is_asked_of_gcs_nothing_is_listed(serve):
     server = serve("gcs_autoindex json; gcs_mode presign; "
                    "gcs_endpoint %%EMULATOR_TLS%%;", start=False)
     assert '"gcs_autoindex" cannot be used' in server.refusal()
+
+
+# the page about it
+
+def test_the_command_of_the_guide_makes_tasks_for_label_studio(
+        serve, emulator, filled, tmp_path):
+    if shutil.which("jq") is None:
+        pytest.skip("jq is missing")
+    server = serve()
+    guide = (Path(__file__).parent.parent / "docs/autoindex.md").read_text()
+    [command] = re.findall(r"```sh\n(curl [^`]*> tasks\.json)\n", guide)
+    command = command.replace("http://127.0.0.1:8080/media/2026/",
+                              server.url("/files/"))
+    subprocess.run(["sh", "-ec", command], cwd=tmp_path, check=True)
+    assert json.loads((tmp_path / "tasks.json").read_text()) == [
+        {"data": {"image": "https://labels.example.com/files/" + name}}
+        for name in ("a.txt", "b%20c.jpg", "%C3%A9.png")]
+
+
+def test_pages_are_counted_as_what_they_cost(serve, emulator, bucket):
+    expected = fill(emulator, bucket, 25)
+    emulator.configure(list_page=10)
+    server = serve(server=FILES % "gcs_autoindex json;" + """
+        location = /status { gcs_status; }
+    """)
+    assert names(server.get("/files/")) == expected
+
+    def rows():
+        return [row for row in server.get("/status").json()["requests"]
+                if row["location"] == "/files/" and row["requests"]]
+
+    wait_until(rows)
+    [row] = rows()
+    assert row["requests"] == 1 and row["statuses"]["200"] == 1
+    assert row["upstream"]["requests"] == 3
+    assert row["upstream"]["retries"] == 0
 
 
 # XML, for an HMAC key
