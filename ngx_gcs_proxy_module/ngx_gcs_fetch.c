@@ -485,6 +485,14 @@ ngx_gcs_fetch_complete(ngx_gcs_fetch_t *fetch, CURLcode code)
     rc = NGX_OK;
     ngx_str_null(&err);
 
+    if (code == CURLE_WRITE_ERROR && fetch->enough) {
+        code = CURLE_OK;
+    }
+
+    if (code == CURLE_OK && ngx_gcs_fetch_get_headers(fetch) != NGX_OK) {
+        code = CURLE_OUT_OF_MEMORY;
+    }
+
     if (code == CURLE_OK) {
         status = 0;
         retry_after = 0;

@@ -25,6 +25,9 @@ typedef struct {
     ngx_msec_t    timeout;              /* of the whole exchange */
     ngx_str_t     trusted_certificate;  /* CA file; system bundle if empty */
     ngx_str_t     proxy;                /* URL; none if empty */
+    ngx_str_t     connect;              /* "HOST:PORT" or "unix:PATH" in the
+                                           place of the URL's; or empty */
+    unsigned      insecure:1;           /* any certificate will do */
 } ngx_gcs_fetch_conf_t;
 
 

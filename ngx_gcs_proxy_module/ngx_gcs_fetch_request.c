@@ -17,6 +17,8 @@
 
 static ngx_int_t ngx_gcs_fetch_set_body(ngx_gcs_fetch_t *fetch,
     ngx_gcs_request_t *req);
+static ngx_int_t ngx_gcs_fetch_set_server(ngx_gcs_fetch_t *fetch,
+    ngx_gcs_fetch_conf_t *conf);
 static ngx_int_t ngx_gcs_fetch_header(ngx_gcs_fetch_t *fetch, char *header);
 static char *ngx_gcs_fetch_string(ngx_gcs_fetch_t *fetch, ngx_str_t *src);
 static size_t ngx_gcs_fetch_write(char *buf, size_t size, size_t n,
@@ -101,6 +103,15 @@ ngx_gcs_fetch_set_request(ngx_gcs_fetch_t *fetch, ngx_gcs_request_t *req)
         return NGX_ERROR;
     }
 
+    fetch->limit = req->limit;
+    fetch->wanted = req->wanted;
+
+    if (req->fresh
+        && curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L) != CURLE_OK)
+    {
+        return NGX_ERROR;
+    }
+
     if (curl_easy_setopt(easy, CURLOPT_HTTPHEADER, fetch->headers)
         != CURLE_OK)
     {
@@ -126,6 +137,14 @@ ngx_gcs_fetch_set_body(ngx_gcs_fetch_t *fetch, ngx_gcs_request_t *req)
 
     if (ngx_strcmp(method, "GET") == 0) {
         if (curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L) != CURLE_OK) {
+            return NGX_ERROR;
+        }
+
+        return NGX_OK;
+    }
+
+    if (ngx_strcmp(method, "HEAD") == 0) {
+        if (curl_easy_setopt(easy, CURLOPT_NOBODY, 1L) != CURLE_OK) {
             return NGX_ERROR;
         }
 
@@ -243,6 +262,7 @@ ngx_gcs_fetch_set_conf(ngx_gcs_fetch_t *fetch, ngx_gcs_fetch_conf_t *conf,
         || curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https")
            != CURLE_OK
         || curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) != CURLE_OK
+        || curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L) != CURLE_OK
         || curl_easy_setopt(easy, CURLOPT_NETRC, (long) CURL_NETRC_IGNORED)
            != CURLE_OK
         || curl_easy_setopt(easy, CURLOPT_PROXY, proxy) != CURLE_OK
@@ -261,6 +281,10 @@ ngx_gcs_fetch_set_conf(ngx_gcs_fetch_t *fetch, ngx_gcs_fetch_conf_t *conf,
         || curl_easy_setopt(easy, CURLOPT_WRITEDATA, fetch) != CURLE_OK
         || curl_easy_setopt(easy, CURLOPT_PRIVATE, fetch) != CURLE_OK)
     {
+        return NGX_ERROR;
+    }
+
+    if (ngx_gcs_fetch_set_server(fetch, conf) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -293,6 +317,59 @@ ngx_gcs_fetch_set_conf(ngx_gcs_fetch_t *fetch, ngx_gcs_fetch_conf_t *conf,
 }
 
 
+/* where the URL's host really is, and whether it must prove its name */
+
+static ngx_int_t
+ngx_gcs_fetch_set_server(ngx_gcs_fetch_t *fetch, ngx_gcs_fetch_conf_t *conf)
+{
+    u_char     *p;
+    CURL       *easy;
+    ngx_str_t   text;
+
+    easy = fetch->easy;
+
+    if (conf->insecure
+        && (curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L) != CURLE_OK
+            || curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L) != CURLE_OK))
+    {
+        return NGX_ERROR;
+    }
+
+    if (conf->connect.len == 0) {
+        return NGX_OK;
+    }
+
+    /* "::HOST:PORT": whatever host and port the URL has */
+
+    text.len = conf->connect.len + 2;
+
+    p = ngx_pnalloc(fetch->pool, text.len + 1);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    text.data = p;
+    ngx_sprintf(p, "::%V%Z", &conf->connect);
+
+    if (ngx_strncmp(conf->connect.data, "unix:", 5) == 0) {
+        return (curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH,
+                                 text.data + 2 + 5)
+                == CURLE_OK)
+               ? NGX_OK : NGX_ERROR;
+    }
+
+    fetch->connect = curl_slist_append(NULL, (char *) text.data);
+
+    if (fetch->connect == NULL) {
+        return NGX_ERROR;
+    }
+
+    return (curl_easy_setopt(easy, CURLOPT_CONNECT_TO, fetch->connect)
+            == CURLE_OK)
+           ? NGX_OK : NGX_ERROR;
+}
+
+
 static size_t
 ngx_gcs_fetch_write(char *buf, size_t size, size_t n, void *data)
 {
@@ -305,6 +382,11 @@ ngx_gcs_fetch_write(char *buf, size_t size, size_t n, void *data)
     /* size is always 1 */
 
     body = &fetch->response.body;
+
+    if (fetch->limit && n > fetch->limit - body->len) {
+        fetch->enough = 1;
+        return 0;
+    }
 
     if (n > NGX_GCS_FETCH_MAX_BODY - body->len) {
         fetch->too_large = 1;
@@ -336,6 +418,51 @@ ngx_gcs_fetch_write(char *buf, size_t size, size_t n, void *data)
 }
 
 
+ngx_int_t
+ngx_gcs_fetch_get_headers(ngx_gcs_fetch_t *fetch)
+{
+    size_t               len;
+    ngx_str_t           *value;
+    ngx_uint_t           i, n;
+    struct curl_header  *h;
+
+    for (n = 0; fetch->wanted && fetch->wanted[n]; n++) { /* void */ }
+
+    if (n == 0) {
+        return NGX_OK;
+    }
+
+    value = ngx_pcalloc(fetch->pool, n * sizeof(ngx_str_t));
+    if (value == NULL) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < n; i++) {
+
+        if (curl_easy_header(fetch->easy, fetch->wanted[i], 0, CURLH_HEADER,
+                             -1, &h)
+            != CURLHE_OK)
+        {
+            continue;
+        }
+
+        len = ngx_strlen(h->value);
+
+        value[i].data = ngx_pnalloc(fetch->pool, len);
+        if (value[i].data == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_memcpy(value[i].data, h->value, len);
+        value[i].len = len;
+    }
+
+    fetch->response.headers = value;
+
+    return NGX_OK;
+}
+
+
 void
 ngx_gcs_fetch_free(ngx_gcs_fetch_t *fetch)
 {
@@ -348,6 +475,7 @@ ngx_gcs_fetch_free(ngx_gcs_fetch_t *fetch)
     }
 
     curl_slist_free_all(fetch->headers);
+    curl_slist_free_all(fetch->connect);
 
     if (fetch->body.len) {
         ngx_explicit_memzero(fetch->body.data, fetch->body.len);

@@ -23,13 +23,17 @@ struct ngx_gcs_fetch_s {
     ngx_pool_t                 *pool;
     CURL                       *easy;
     struct curl_slist          *headers;
+    struct curl_slist          *connect;
     ngx_str_t                   body;       /* of the request */
     ngx_gcs_response_t          response;
     size_t                      size;       /* of the response's buffer */
+    size_t                      limit;      /* 0: none but the largest */
+    char                      **wanted;
     ngx_gcs_fetch_handler_pt    handler;
     void                       *data;
     unsigned                    added:1;
     unsigned                    too_large:1;
+    unsigned                    enough:1;   /* the limit has been reached */
     unsigned                    starved:1;
     unsigned                    done:1;
     char                        error[CURL_ERROR_SIZE];
@@ -44,6 +48,9 @@ ngx_int_t ngx_gcs_fetch_set_conf(ngx_gcs_fetch_t *fetch,
     ngx_gcs_fetch_conf_t *conf, ngx_gcs_request_t *req);
 ngx_int_t ngx_gcs_fetch_set_request(ngx_gcs_fetch_t *fetch,
     ngx_gcs_request_t *req);
+
+/* copies the values of the headers wanted; NGX_ERROR: no memory */
+ngx_int_t ngx_gcs_fetch_get_headers(ngx_gcs_fetch_t *fetch);
 
 /* frees all, also what is half made, and wipes what is secret */
 void ngx_gcs_fetch_free(ngx_gcs_fetch_t *fetch);

@@ -43,7 +43,10 @@ typedef struct {
     ngx_array_t    *headers;     /* of ngx_str_t, "Name: value"; or NULL */
     ngx_str_t       body;
     ngx_msec_t      timeout;     /* if shorter than that of the conf, or 0 */
+    size_t          limit;       /* no more of the body is read; or 0 */
+    char          **wanted;      /* headers, a list up to NULL; or NULL */
     unsigned        direct:1;    /* never by a proxy */
+    unsigned        fresh:1;     /* by a new connection */
 } ngx_gcs_request_t;
 
 
@@ -51,6 +54,7 @@ typedef struct {
     ngx_uint_t      status;      /* of HTTP; 200 for a file; 0: no answer */
     time_t          retry_after; /* seconds; 0 if not said */
     ngx_str_t       body;        /* without an answer: why, for a log line */
+    ngx_str_t      *headers;     /* values of those wanted; or NULL */
     unsigned        metadata:1;  /* it has "Metadata-Flavor: Google" */
 } ngx_gcs_response_t;
 
