@@ -220,6 +220,70 @@ ngx_atoi(u_char *line, size_t n)
 }
 
 
+off_t
+ngx_atoof(u_char *line, size_t n)
+{
+    off_t  value, last;
+
+    if (n == 0) {
+        return NGX_ERROR;
+    }
+
+    for (value = 0; n--; line++) {
+
+        if (*line < '0' || *line > '9') {
+            return NGX_ERROR;
+        }
+
+        last = *line - '0';
+
+        if (value > (NGX_MAX_OFF_T_VALUE - last) / 10) {
+            return NGX_ERROR;
+        }
+
+        value = value * 10 + last;
+    }
+
+    return value;
+}
+
+
+/* RFC 1123 only, which is what Google sends */
+
+time_t
+ngx_parse_http_time(u_char *value, size_t len)
+{
+    char       text[64];
+    struct tm  tm;
+
+    if (len >= sizeof(text)) {
+        return NGX_ERROR;
+    }
+
+    memset(&tm, 0, sizeof(tm));
+    memcpy(text, value, len);
+    text[len] = '\0';
+
+    return strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &tm) ? timegm(&tm)
+                                                           : NGX_ERROR;
+}
+
+
+u_char *
+ngx_strlcasestrn(u_char *s1, u_char *last, u_char *s2, size_t n)
+{
+    /* n is one less than the length of s2 */
+
+    for ( /* void */ ; (size_t) (last - s1) > n && last > s1; s1++) {
+        if (ngx_strncasecmp(s1, s2, n + 1) == 0) {
+            return s1;
+        }
+    }
+
+    return NULL;
+}
+
+
 ngx_int_t
 ngx_strcasecmp(u_char *s1, u_char *s2)
 {
