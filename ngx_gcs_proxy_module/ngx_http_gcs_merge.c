@@ -12,6 +12,8 @@ static char *ngx_http_gcs_merge_place(ngx_conf_t *cf,
     ngx_http_core_loc_conf_t *clcf);
 static char *ngx_http_gcs_merge_identity(ngx_conf_t *cf,
     ngx_http_gcs_loc_conf_t *conf, ngx_http_core_loc_conf_t *clcf);
+static char *ngx_http_gcs_merge_pages(ngx_conf_t *cf,
+    ngx_http_gcs_loc_conf_t *prev, ngx_http_gcs_loc_conf_t *conf);
 static void ngx_http_gcs_merge_methods(ngx_http_gcs_loc_conf_t *conf);
 static char *ngx_http_gcs_merge_buckets(ngx_conf_t *cf,
     ngx_http_gcs_loc_conf_t *conf);
@@ -86,12 +88,7 @@ ngx_http_gcs_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return rv;
     }
 
-    rv = ngx_http_gcs_status_merge(cf, prev, conf);
-    if (rv != NGX_CONF_OK) {
-        return rv;
-    }
-
-    rv = ngx_http_gcs_absent_merge(cf, prev, conf);
+    rv = ngx_http_gcs_merge_pages(cf, prev, conf);
     if (rv != NGX_CONF_OK) {
         return rv;
     }
@@ -152,6 +149,8 @@ ngx_http_gcs_merge_place(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *prev,
         }
     }
 
+    ngx_http_gcs_check_inherit(prev, conf, clcf);
+
     conf->enclosing = prev->passing ? prev->proxy_handler : prev->enclosing;
 
     if (!conf->passing) {
@@ -192,7 +191,7 @@ ngx_http_gcs_merge_identity(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf,
         gmcf->enabled = 1;
     }
 
-    if (conf->auth == NULL && !conf->passing) {
+    if (conf->auth == NULL && !conf->passing && conf->check == NULL) {
         return NGX_CONF_OK;
     }
 
@@ -235,6 +234,28 @@ ngx_http_gcs_merge_identity(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf,
     }
 
     return NGX_CONF_OK;
+}
+
+
+/* what is made here, and not by Cloud Storage */
+
+static char *
+ngx_http_gcs_merge_pages(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *prev,
+    ngx_http_gcs_loc_conf_t *conf)
+{
+    char  *rv;
+
+    rv = ngx_http_gcs_status_merge(cf, prev, conf);
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    rv = ngx_http_gcs_check_merge(cf, conf);
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    return ngx_http_gcs_absent_merge(cf, prev, conf);
 }
 
 

@@ -230,6 +230,13 @@ static ngx_command_t  ngx_http_gcs_commands[] = {
       0,
       NULL },
 
+    { ngx_string("gcs_check"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_gcs_check,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("gcs_autoindex"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_enum_slot,
@@ -434,6 +441,9 @@ ngx_http_gcs_create_main_conf(ngx_conf_t *cf)
         || ngx_array_init(&gmcf->takeovers, cf->pool, 4,
                           sizeof(ngx_http_gcs_takeover_conf_t *))
            != NGX_OK
+        || ngx_array_init(&gmcf->checks, cf->pool, 4,
+                          sizeof(ngx_http_gcs_check_t *))
+           != NGX_OK
         || ngx_array_init(&gmcf->written, cf->pool, 4,
                           sizeof(ngx_gcs_object_t))
            != NGX_OK
@@ -506,6 +516,7 @@ ngx_http_gcs_create_loc_conf(ngx_conf_t *cf)
      *     conf->takeover = NULL;
      *     conf->status_page = NULL;
      *     conf->status = NULL;
+     *     conf->check = NULL;
      *     conf->user_project = NULL;
      *     conf->user_project_source = { 0, NULL };
      *     conf->proxy = NULL;
@@ -616,6 +627,7 @@ ngx_http_gcs_exit_process(ngx_cycle_t *cycle)
                                                ngx_http_gcs_proxy_module);
 
     if (gmcf) {
+        ngx_http_gcs_check_exit_process(gmcf);
         ngx_gcs_signing_exit_process(cycle);
         ngx_gcs_token_exit_process(cycle, &gmcf->tokens);
     }

@@ -130,6 +130,7 @@ typedef enum {
 
 typedef struct ngx_http_gcs_status_s  ngx_http_gcs_status_t;
 typedef struct ngx_http_gcs_status_page_s  ngx_http_gcs_status_page_t;
+typedef struct ngx_http_gcs_check_s  ngx_http_gcs_check_t;
 typedef struct ngx_http_gcs_status_location_s  ngx_http_gcs_status_location_t;
 
 
@@ -138,6 +139,7 @@ typedef struct {
     ngx_array_t                  endpoints;  /* ngx_http_gcs_endpoint_t * */
     ngx_array_t                  locations;  /* ngx_http_gcs_loc_conf_t * */
     ngx_array_t                  takeovers;  /* ..._takeover_conf_t * */
+    ngx_array_t                  checks;     /* ngx_http_gcs_check_t * */
     ngx_gcs_token_store_t        tokens;
     ngx_gcs_aws_environment_t    aws;
     ngx_gcs_url_cache_t         *url_cache;  /* our own, if there is need */
@@ -249,6 +251,7 @@ struct ngx_http_gcs_loc_conf_s {
 
     ngx_http_gcs_status_page_t  *status_page;     /* "gcs_status" */
     ngx_http_gcs_status_location_t  *status;      /* what counts it */
+    ngx_http_gcs_check_t        *check;           /* "gcs_check" */
 
     ngx_uint_t                   autoindex;  /* ..._autoindex_e */
     ngx_flag_t                   autoindex_recursive;
