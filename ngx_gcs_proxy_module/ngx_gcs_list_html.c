@@ -221,8 +221,7 @@ ngx_gcs_list_html_item(ngx_gcs_list_page_t *page, ngx_gcs_list_entry_t *entry,
 
     if (reachable) {
         ngx_gcs_list_out(out, "<a href=\"");
-        ngx_gcs_list_out_path(out, page->base.data, page->base.len);
-        ngx_gcs_list_out_path(out, rest.data, rest.len);
+        ngx_gcs_list_out_link(page, &rest, out);
         ngx_gcs_list_out(out, "\">");
     }
 

@@ -144,8 +144,7 @@ ngx_gcs_list_json_item(ngx_gcs_list_page_t *page, ngx_gcs_list_entry_t *entry,
         rest = ngx_gcs_list_rest(page, entry);
 
         ngx_gcs_list_out(out, ",\"url\":\"");
-        ngx_gcs_list_out_path(out, page->base.data, page->base.len);
-        ngx_gcs_list_out_path(out, rest.data, rest.len);
+        ngx_gcs_list_out_link(page, &rest, out);
         ngx_gcs_list_out(out, "\"");
     }
 
@@ -163,6 +162,26 @@ ngx_gcs_list_json_text(ngx_gcs_list_out_t *out, char *key, ngx_str_t *value)
         ngx_gcs_list_out_json(out, value->data, value->len);
         ngx_gcs_list_out(out, "\"");
     }
+}
+
+
+/* a link that begins with two slashes would lead to another host */
+
+void
+ngx_gcs_list_out_link(ngx_gcs_list_page_t *page, ngx_str_t *rest,
+    ngx_gcs_list_out_t *out)
+{
+    size_t  skip;
+
+    skip = (page->base.len == 1 && rest->len && rest->data[0] == '/');
+
+    ngx_gcs_list_out_path(out, page->base.data, page->base.len);
+
+    if (skip) {
+        ngx_gcs_list_out(out, "%2F");
+    }
+
+    ngx_gcs_list_out_path(out, rest->data + skip, rest->len - skip);
 }
 
 

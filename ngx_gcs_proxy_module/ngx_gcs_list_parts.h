@@ -129,6 +129,10 @@ void ngx_gcs_list_html_tail(ngx_gcs_list_page_t *page, ngx_str_t *token,
 
 /* ngx_gcs_list_page.c */
 
+/* the link to that name behind the folder that is listed */
+void ngx_gcs_list_out_link(ngx_gcs_list_page_t *page, ngx_str_t *rest,
+    ngx_gcs_list_out_t *out);
+
 /* what follows the prefix of the folder in the name of the entry */
 ngx_str_t ngx_gcs_list_rest(ngx_gcs_list_page_t *page,
     ngx_gcs_list_entry_t *entry);

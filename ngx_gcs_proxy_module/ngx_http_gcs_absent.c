@@ -86,13 +86,32 @@ ngx_http_gcs_absent_index(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 ngx_int_t
 ngx_http_gcs_absent(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 {
-    ngx_uint_t  next;
+    ngx_uint_t                next;
+    ngx_http_gcs_loc_conf_t  *glcf;
 
     static ngx_str_t  bucket = ngx_string("NoSuchBucket");
 
+    if (ctx->status != NGX_HTTP_NOT_FOUND) {
+        return NGX_DECLINED;
+    }
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
+
+    if (!r->background
+        && (glcf->index.len || glcf->not_found.len
+            || glcf->autoindex != NGX_HTTP_GCS_AUTOINDEX_OFF))
+    {
+        /*
+         * A subrequest must not keep for main requests what these have more
+         * to do about.  But in the background something is replaced, which
+         * would be served forever.
+         */
+
+        r->upstream->cacheable = 0;
+    }
+
     if (r != r->main
         || !(r->method & NGX_HTTP_GCS_READ)
-        || ctx->status != NGX_HTTP_NOT_FOUND
         || ctx->takeover
         || ctx->listing || ctx->replaced
         || ctx->identity->signature

@@ -364,7 +364,10 @@ ngx_http_gcs_list_place(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
 
     root = r->uri;
 
+    /* a link that begins with two slashes leads to another host */
+
     if (root.len && root.data[root.len - 1] == '/'
+        && (root.len == 1 || root.data[1] != '/')
         && root.len <= NGX_GCS_LIST_BASE_MAX
         && root.len > path.len
         && (path.len == 0
