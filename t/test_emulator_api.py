@@ -385,6 +385,8 @@ def test_parts_become_an_object(google, ask):
             f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>"
         ).encode())
 
+    listed = ask("GET", f"{path}?{upload}").text
+    assert re.findall("<PartNumber>(.)</PartNumber>", listed) == ["1", "2"]
     assert complete(2, 1).status == 400
     assert complete(1, 2, tags={1: "x", 2: "y"}).status == 400
     assert complete().status == 400
@@ -415,6 +417,22 @@ def test_parts_must_be_large_but_for_the_last(ask):
     assert "<Code>EntityTooSmall</Code>" in answer.text
     assert ask("DELETE", f"{path}?{upload}").status == 204
     assert ask("DELETE", f"{path}?{upload}").status == 404
+
+
+@pytest.mark.parametrize("source", ["/demo-bucket/a.txt",
+                                    "demo-bucket/a%2Etxt"])
+def test_a_put_may_name_what_it_copies(google, ask, source):
+    answer = ask("PUT", "/other-bucket/b", b"", {"x-goog-copy-source": source})
+    assert answer.status == 200 and "<CopyObjectResult>" in answer.text
+    made = stored(google, "b", "other-bucket")
+    assert (made["data"], made["metadata"]) == (b"hello", {"k": "v"})
+    answer = ask("PUT", "/other-bucket/b", b"", {
+        "x-goog-copy-source": source, "x-goog-metadata-directive": "REPLACE",
+        "Content-Type": "a/b"})
+    made = stored(google, "b", "other-bucket")
+    assert (made["content_type"], made["metadata"]) == ("a/b", {})
+    assert ask("PUT", "/other-bucket/b", b"", {
+        "x-goog-copy-source": source + "2"}).status == 404
 
 
 def test_an_upload_in_parts_needs_leave(ask, token):

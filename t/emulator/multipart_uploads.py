@@ -36,7 +36,8 @@ def wants(context: Context, name: bytes | None) -> bool:
                    if key != "userProject")
     return name is not None and (context.request.method, names) in (
         ("POST", ["uploads"]), ("PUT", ["partNumber", "uploadId"]),
-        ("POST", ["uploadId"]), ("DELETE", ["uploadId"]))
+        ("POST", ["uploadId"]), ("DELETE", ["uploadId"]),
+        ("GET", ["uploadId"]))
 
 
 def answer(context: Context, caller: Caller, bucket: Bucket, name: bytes,
@@ -54,6 +55,8 @@ def answer(context: Context, caller: Caller, bucket: Bucket, name: bytes,
 
     if request.method == "PUT":
         return _part(context, found)
+    if request.method == "GET":
+        return _list(bucket, identifier, found)
     if request.method == "DELETE":
         del bucket.multiparts[identifier]
         return Response(204, common_headers())
@@ -69,6 +72,20 @@ def _xml(root: str, members: dict[str, str]) -> Response:
         "<?xml version='1.0' encoding='UTF-8'?>"
         f"<{root} xmlns='{_NAMESPACE}'>{inside}</{root}>").encode())
     response.set("Content-Type", "application/xml; charset=UTF-8")
+    return response
+
+
+def _list(bucket: Bucket, identifier: str, upload: Upload) -> Response:
+    response = _xml("ListPartsResult", {
+        "Bucket": bucket.name, "Key": upload.name.decode("utf-8", "replace"),
+        "UploadId": identifier, "IsTruncated": "false"})
+    assert response.body is not None
+    parts = "".join(
+        f"<Part><PartNumber>{number}</PartNumber>"
+        f"<ETag>{escape(_tag(data))}</ETag><Size>{len(data)}</Size></Part>"
+        for number, data in sorted(upload.parts.items()))
+    end = b"</ListPartsResult>"
+    response.body = response.body.replace(end, parts.encode() + end)
     return response
 
 

@@ -200,6 +200,10 @@ class StorageXml(Service):
             if not int(low) <= len(request.body) <= int(high):
                 raise invalid("Content-Length is out of range.")
 
+        source = request.get("x-goog-copy-source")
+        if source is not None:
+            return self._copy(context, caller, bucket, name, source)
+
         check_hashes(request.body, request.get_all("x-goog-hash"),
                      request.get("content-md5"))
 
@@ -216,6 +220,31 @@ class StorageXml(Service):
         headers += hash_headers(item)
         headers.append(("Content-Type", "text/html; charset=UTF-8"))
         return Response(200, headers)
+
+    def _copy(self, context: Context, caller: access.Caller, bucket: Bucket,
+              name: bytes, source: str) -> Response:
+        raw = unquote_to_bytes(source.removeprefix("/"))
+        other, _, source_name = raw.partition(b"/")
+        item = access.find_object(
+            context, caller, "storage.objects.get",
+            access.find_bucket(context, other.decode("utf-8", "replace")),
+            source_name)
+        attributes = self._attributes(context)
+        if context.request.get("x-goog-metadata-directive") != "REPLACE":
+            attributes.update({
+                member: getattr(item, member)
+                for member in ("content_type", "content_encoding",
+                               "content_language", "content_disposition",
+                               "cache_control", "metadata")})
+        made = store(context, caller, bucket, name,
+                     item.data.read(0, item.size), attributes)
+        response = Response(200, common_headers(), (
+            "<?xml version='1.0' encoding='UTF-8'?><CopyObjectResult>"
+            f"<LastModified>{xml_time(made.created)}</LastModified>"
+            f"<ETag>{escape(made.etag)}</ETag></CopyObjectResult>").encode())
+        response.set("Content-Type", "application/xml; charset=UTF-8")
+        response.set("x-goog-generation", str(made.generation))
+        return response
 
     @staticmethod
     def _attributes(context: Context) -> dict[str, Any]:
