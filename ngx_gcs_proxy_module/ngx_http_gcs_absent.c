@@ -87,6 +87,7 @@ ngx_int_t
 ngx_http_gcs_absent(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 {
     ngx_uint_t                next;
+    ngx_http_upstream_t      *u;
     ngx_http_gcs_loc_conf_t  *glcf;
 
     static ngx_str_t  bucket = ngx_string("NoSuchBucket");
@@ -95,6 +96,7 @@ ngx_http_gcs_absent(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
         return NGX_DECLINED;
     }
 
+    u = r->upstream;
     glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
 
     if (!r->background
@@ -107,7 +109,7 @@ ngx_http_gcs_absent(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
          * would be served forever.
          */
 
-        r->upstream->cacheable = 0;
+        u->cacheable = 0;
     }
 
     if (r != r->main
@@ -118,6 +120,14 @@ ngx_http_gcs_absent(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
         || (ctx->error.len == bucket.len
             && ngx_memcmp(ctx->error.data, bucket.data, bucket.len) == 0))
     {
+        return NGX_DECLINED;
+    }
+
+    if (u->cache_status == NGX_HTTP_CACHE_EXPIRED
+        && (u->conf->cache_use_stale & NGX_HTTP_UPSTREAM_FT_HTTP_404))
+    {
+        /* the cache has the object, and the user wants that */
+
         return NGX_DECLINED;
     }
 

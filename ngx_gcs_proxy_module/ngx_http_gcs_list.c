@@ -480,7 +480,7 @@ ngx_http_gcs_list_param(u_char *p, char *name, ngx_str_t *value)
 
 
 /*
- * Runs the stock proxy, but without a cache or a store whose keys are those of
+ * Runs the stock proxy, but without a cache or a store that would name it as
  * another object.  It reads these flags before it returns, and not again, as
  * there is no request body to wait for.  For a listing HEAD is asked as GET,
  * whose header it is; see ngx_http_gcs_init_peer() for a retry.
@@ -508,7 +508,7 @@ ngx_http_gcs_list_run(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 
     if (ctx->listing || (ctx->replaced && glcf->cache_key.data)) {
 
-        /* a key of the user's may be made of the path */
+        /* or, with a path in the key, one copy for each that is missing */
 
         ucf->cache = 0;
     }

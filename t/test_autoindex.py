@@ -247,6 +247,23 @@ def test_names_outside_of_the_prefix_are_never_told(serve, emulator, filled):
     server.wait_log("names outside of")
 
 
+@pytest.mark.parametrize("format_", ["json", "html"])
+def test_a_token_of_another_listing_leads_nowhere_else(serve, emulator,
+                                                       filled, format_):
+    for n in range(9):
+        emulator.put_object(filled, f"other/{n}", b"x")
+    emulator.configure(list_page=3)
+    server = serve(server=FILES % f"gcs_autoindex {format_};" + """
+        location /other/ { gcs_pass gs://test-bucket/other/;
+                           gcs_autoindex json; }
+    """)
+    [*_, more] = server.get("/other/?limit=3").json()
+    for query in ("", "&prefix=d", "&q=1", "&limit=1"):
+        response = server.get(f"/files/?token={more['token']}{query}")
+        assert response.status in (200, 400)
+        assert "other/" not in response.text.replace("/other/?", "")
+
+
 def test_the_operator_filters_by_a_regex(serve, emulator, filled):
     server = serve(r"gcs_autoindex json; gcs_autoindex_filter \.(jpg|png)$;")
     assert names(server.get("/files/"), "object") \

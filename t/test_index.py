@@ -186,6 +186,21 @@ def test_an_index_is_cached_and_its_absence_is_not(serve, emulator, filled):
     assert server.get("/files/bare/").body == b"now"
 
 
+def test_a_stale_index_is_served_where_that_is_wanted(serve, emulator,
+                                                      filled):
+    emulator.put_object(filled, "base/index.html", INDEX,
+                        cache_control="public, max-age=1")
+    server = serve("gcs_index index.html; gcs_autoindex json; proxy_cache z; "
+                   "proxy_cache_use_stale http_404;",
+                   http="proxy_cache_path %%DIR%%/cache keys_zone=z:1m;")
+    server.wait_log("token refreshed")
+    assert server.get("/files/").body == INDEX
+    emulator.delete_object(filled, "base/index.html")
+    time.sleep(2.1)
+    assert server.get("/files/").body == INDEX
+    assert asked(emulator)[-1] == "GET base/index.html"
+
+
 def test_an_index_may_be_presigned(serve, emulator, filled, key_file):
     server = serve("gcs_index index.html; gcs_mode presign; "
                    "gcs_endpoint %%EMULATOR_TLS%%;")
@@ -433,7 +448,10 @@ def test_it_is_cached_under_its_own_name_alone(serve, emulator, filled):
         for _ in range(3):
             response = server.get("/files/none")
             assert (response.status, response.body) == (404, OTHER)
+        for n in range(3):
+            assert server.get(f"/files/none{n}").body == OTHER
         assert server.get("/files/404.html").status == 200
+        assert len(list((server.dir / "cache").iterdir())) == 1
         emulator.put_object(filled, "base/none", b"there now")
         assert server.get("/files/none").body == b"there now"
         emulator.delete_object(filled, "base/none")
