@@ -119,7 +119,7 @@ ngx_gcs_check_clean(ngx_pool_t *pool, ngx_str_t *text, size_t max)
         return out;
     }
 
-    p = text->data;
+    p = text->len ? text->data : out.data;
     last = p + text->len;
     q = out.data;
     end = q + max;
@@ -288,13 +288,16 @@ ngx_gcs_check_who(ngx_pool_t *pool, ngx_str_t *text)
     who.len = p - text->data;
 
     who = ngx_gcs_check_word(&who);
+
+    if (who.len == 0) {
+        return member;
+    }
+
     last = who.data + who.len;
 
     /* dots stand for what was too long to be shown */
 
-    if (who.len == 0
-        || ngx_strlcasestrn(who.data, last, dots, sizeof(dots) - 2))
-    {
+    if (ngx_strlcasestrn(who.data, last, dots, sizeof(dots) - 2)) {
         return member;
     }
 
@@ -383,6 +386,10 @@ ngx_gcs_check_listed(ngx_str_t *list, char *name)
 {
     u_char  *p, *last;
     size_t   len, n;
+
+    if (list->len == 0) {
+        return 0;
+    }
 
     len = ngx_strlen(name);
     p = list->data;
