@@ -20,6 +20,7 @@
 #include "ngx_http_gcs_takeover.h"
 #include "ngx_http_gcs_list.h"
 #include "ngx_http_gcs_write.h"
+#include "ngx_http_gcs_api.h"
 
 
 extern ngx_module_t  ngx_http_gcs_proxy_module;

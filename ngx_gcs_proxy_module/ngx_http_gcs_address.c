@@ -86,6 +86,12 @@ ngx_http_gcs_resolve_object(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
         }
     }
 
+    if (glcf->api) {
+        rc = ngx_http_gcs_api_resolve(r, ctx);
+
+        return (rc == NGX_OK) ? ngx_http_gcs_make_uri(r, ctx) : rc;
+    }
+
     if (glcf->passing) {
         rc = glcf->pass ? ngx_http_gcs_resolve_url(r, ctx, glcf->pass)
                         : ngx_http_gcs_resolve_path(r, ctx);

@@ -46,6 +46,10 @@ ngx_http_gcs_judge(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
         ngx_http_gcs_written_answer(r, ctx);
     }
 
+    if (ctx->api) {
+        return ngx_http_gcs_api_judge(r, ctx);
+    }
+
     if (ctx->probing) {
         ctx->step = NGX_HTTP_GCS_BODY;
 
@@ -330,7 +334,7 @@ ngx_http_gcs_unauthorized(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
         return ngx_http_gcs_fail(r, ctx, NGX_HTTP_FORBIDDEN);
     }
 
-    if (token == NULL || ctx->reauthorized
+    if (token == NULL || ctx->reauthorized || ctx->keyless
         || (!ctx->pending
             && ngx_gcs_token_reject(token, ctx->generation) != NGX_OK)
         || r->request_body_no_buffering)

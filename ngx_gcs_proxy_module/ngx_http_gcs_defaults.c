@@ -243,7 +243,7 @@ ngx_http_gcs_proxy_default_key(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
     ngx_str_t  key;
 
     slice = ngx_http_gcs_slice_size(cf, conf);
-    conf->sliced = (slice != 0);
+    conf->sliced = (slice != 0 && conf->api == NULL);
 
     if (conf->cache_key.data) {
 

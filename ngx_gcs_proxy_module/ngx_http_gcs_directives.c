@@ -21,6 +21,10 @@ ngx_http_gcs_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_str_t                 *value;
     ngx_http_core_loc_conf_t  *clcf;
 
+    if (glcf->api) {
+        return "cannot be used beside \"gcs_api\"";
+    }
+
     if (glcf->passing) {
         return "is duplicate";
     }

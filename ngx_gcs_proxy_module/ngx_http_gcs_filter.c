@@ -158,6 +158,9 @@ ngx_http_gcs_filter_init(ngx_conf_t *cf)
     ngx_http_top_header_filter = ngx_http_gcs_header_filter;
 
     ngx_http_gcs_list_init();
+    if (gmcf->apis) {
+        ngx_http_gcs_api_filter_init();
+    }
 
     return NGX_OK;
 }
@@ -181,7 +184,13 @@ ngx_http_gcs_header_filter(ngx_http_request_t *r)
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
 
-    if (ctx && ctx->passed) {
+    if (glcf->api) {
+
+        if (ngx_http_gcs_api_header_filter(r, ctx) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+    } else if (ctx && ctx->passed) {
         ngx_http_gcs_clean_headers(r, ctx);
 
         if (ctx->list == NULL) {

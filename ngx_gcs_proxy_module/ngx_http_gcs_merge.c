@@ -97,7 +97,8 @@ ngx_http_gcs_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_OK;
     }
 
-    rv = ngx_http_gcs_merge_buckets(cf, conf);
+    rv = conf->api ? ngx_http_gcs_api_merge(cf, conf)
+                   : ngx_http_gcs_merge_buckets(cf, conf);
     if (rv != NGX_CONF_OK) {
         return rv;
     }
@@ -141,6 +142,7 @@ ngx_http_gcs_merge_place(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *prev,
         if (prev->passing && clcf->handler == NULL) {
             conf->passing = 1;
             conf->pass = prev->pass;
+            conf->api = prev->api;
             conf->target = prev->target;
             conf->location = prev->location;
             conf->file = prev->file;

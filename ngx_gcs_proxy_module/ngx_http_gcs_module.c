@@ -223,6 +223,13 @@ static ngx_command_t  ngx_http_gcs_commands[] = {
       offsetof(ngx_http_gcs_loc_conf_t, takeover_unsigned),
       NULL },
 
+    { ngx_string("gcs_api"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_http_gcs_api,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("gcs_status"),
       NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE12,
       ngx_http_gcs_status,
@@ -396,6 +403,15 @@ ngx_http_gcs_postconfiguration(ngx_conf_t *cf)
 
     *h = ngx_http_gcs_precontent_handler;
 
+    if (gmcf->apis) {
+        h = ngx_array_push(&cmcf->phases[NGX_HTTP_REWRITE_PHASE].handlers);
+        if (h == NULL) {
+            return NGX_ERROR;
+        }
+
+        *h = ngx_http_gcs_api_rewrite_handler;
+    }
+
     /* this module is an early one, so that limits have been applied before */
 
     h = ngx_array_push(&cmcf->phases[NGX_HTTP_PREACCESS_PHASE].handlers);
@@ -514,6 +530,7 @@ ngx_http_gcs_create_loc_conf(ngx_conf_t *cf)
      *     conf->presign_method = { 0, NULL };
      *     conf->url_cache = NULL;
      *     conf->takeover = NULL;
+     *     conf->api = NULL;
      *     conf->status_page = NULL;
      *     conf->status = NULL;
      *     conf->check = NULL;

@@ -69,6 +69,10 @@ ngx_http_gcs_handler(ngx_http_request_t *r)
         return rc;
     }
 
+    if (ctx->api) {
+        return ngx_http_gcs_api_handler(r, ctx);
+    }
+
     rc = ngx_http_gcs_given_headers(r, ctx);
     if (rc != NGX_OK) {
         return rc;
@@ -318,7 +322,9 @@ ngx_http_gcs_method_allowed(ngx_http_request_t *r, ngx_uint_t presign)
 
     glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
 
-    return (r->method & glcf->allowed) != 0;
+    /* an API has methods of its own for what is done */
+
+    return glcf->api || (r->method & glcf->allowed) != 0;
 }
 
 
@@ -370,7 +376,7 @@ ngx_http_gcs_run(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
      * cached, and its body can be sent once: it waits here, unread.
      */
 
-    if (ctx->identity->token
+    if (ctx->identity->token && !ctx->keyless
         && (ctx->listing || !glcf->proxy->cache
             || !(r->method & NGX_HTTP_GCS_READ)))
     {

@@ -16,9 +16,6 @@
  */
 
 
-#define NGX_HTTP_GCS_USER_AGENT  "ngx_gcs_proxy_module/" NGX_HTTP_GCS_VERSION
-
-
 typedef struct {
     char                  *name;
     ngx_http_gcs_unset_e   unset;
@@ -162,6 +159,15 @@ static ngx_http_gcs_default_t  ngx_http_gcs_write_headers[] = {
 };
 
 
+/* of "gcs_api": what the client may say is in the last one, as lines */
+
+static ngx_http_gcs_default_t  ngx_http_gcs_api_request[] = {
+    { "Content-Length", "$__gcs_api_length" },
+    { "User-Agent", "$__gcs_api_lines" },
+    { NULL, NULL }
+};
+
+
 static ngx_http_gcs_default_t  ngx_http_gcs_hmac_signed[] = {
     { "x-goog-date", "$__gcs_date" },
     { "x-goog-content-sha256", "$__gcs_content_sha256" },
@@ -212,6 +218,10 @@ ngx_http_gcs_proxy_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
 
     conf->endpoint = ngx_http_gcs_endpoint_get(cf, conf);
     if (conf->endpoint == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (conf->api && ngx_http_gcs_api_endpoint(cf, conf) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
 
@@ -418,6 +428,9 @@ ngx_http_gcs_proxy_pass(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
     if (conf->identity && conf->identity->signature) {
         ngx_str_set(&uri, "$__gcs_signed_target");
 
+    } else if (conf->api) {
+        ngx_str_set(&uri, "$__gcs_api_target");
+
     } else {
         ngx_str_set(&uri, "$gcs_uri");
     }
@@ -472,6 +485,11 @@ ngx_http_gcs_proxy_headers(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
                                               : ngx_http_gcs_client_lines;
     lists[3] = NULL;
     lists[4] = NULL;
+
+    if (conf->api) {
+        lists[1] = ngx_http_gcs_api_request;
+        lists[2] = NULL;
+    }
 
     if (conf->identity ? ngx_http_gcs_hmac(conf->identity) : gmcf->hmac) {
         lists[3] = ngx_http_gcs_hmac_signed;

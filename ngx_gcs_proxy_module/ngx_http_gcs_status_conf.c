@@ -325,7 +325,7 @@ ngx_http_gcs_status_need(ngx_http_gcs_main_conf_t *gmcf)
     for (i = 0; i < gmcf->status->locations.nelts; i++) {
         n += 3;
 
-        if (location[i]->conf->pass) {
+        if (location[i]->conf->pass || location[i]->conf->api) {
             n += NGX_GCS_METRICS_BUCKETS;
         }
     }
@@ -480,7 +480,7 @@ ngx_http_gcs_status_buckets(ngx_http_gcs_status_t *status,
 
     conf = location->conf;
 
-    if (conf->pass == NULL) {
+    if (conf->pass == NULL && conf->api == NULL) {
         (void) ngx_gcs_metrics_bucket(status->table, location->row,
                                       &conf->target.bucket);
         return;

@@ -123,7 +123,7 @@ ngx_http_gcs_status_of(ngx_http_request_t *r,
 
     gmcf = ngx_http_get_module_main_conf(r, ngx_http_gcs_proxy_module);
 
-    if (location->conf->pass == NULL) {
+    if (location->conf->pass == NULL && location->conf->api == NULL) {
         bucket = &location->conf->target.bucket;
 
     } else {

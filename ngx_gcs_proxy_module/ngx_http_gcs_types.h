@@ -34,6 +34,8 @@
 
 #define NGX_HTTP_GCS_VERSION  "0.1.0"
 
+#define NGX_HTTP_GCS_USER_AGENT  "ngx_gcs_proxy_module/" NGX_HTTP_GCS_VERSION
+
 #define NGX_HTTP_GCS_READ   (NGX_HTTP_GET|NGX_HTTP_HEAD)
 #define NGX_HTTP_GCS_WRITE  (NGX_HTTP_PUT|NGX_HTTP_DELETE)
 
@@ -155,6 +157,7 @@ typedef struct {
     unsigned                     quota_projects:1;  /* ... or is billed */
     unsigned                     enabled:1;  /* some location uses us */
     unsigned                     caches:1;   /* ... and has a cache */
+    unsigned                     apis:1;     /* ... and is "gcs_api" */
 } ngx_http_gcs_main_conf_t;
 
 
@@ -201,6 +204,8 @@ typedef struct ngx_http_gcs_takeover_s  ngx_http_gcs_takeover_t;
 typedef struct ngx_http_gcs_takeover_conf_s  ngx_http_gcs_takeover_conf_t;
 typedef struct ngx_http_gcs_verdict_conf_s  ngx_http_gcs_verdict_conf_t;
 typedef struct ngx_http_gcs_list_s  ngx_http_gcs_list_t;
+typedef struct ngx_http_gcs_api_s  ngx_http_gcs_api_t;
+typedef struct ngx_http_gcs_api_conf_s  ngx_http_gcs_api_conf_t;
 
 struct ngx_http_gcs_loc_conf_s {
     /* "gcs_pass": a value with variables, or a bucket and a prefix */
@@ -248,6 +253,8 @@ struct ngx_http_gcs_loc_conf_s {
     ngx_array_t                 *takeover_hosts;  /* ..._redirect_host_t */
     ngx_flag_t                   takeover_unsigned;
     ngx_http_gcs_verdict_conf_t  *takeover_cache;  /* NULL: off */
+
+    ngx_http_gcs_api_conf_t     *api;        /* "gcs_api"; NULL: off */
 
     ngx_http_gcs_status_page_t  *status_page;     /* "gcs_status" */
     ngx_http_gcs_status_location_t  *status;      /* what counts it */
@@ -309,6 +316,7 @@ typedef struct {
     ngx_gcs_object_t             object;
     ngx_str_t                    uri;        /* escaped "/bucket/object" */
     ngx_http_gcs_takeover_t     *takeover;   /* NULL: there is none */
+    ngx_http_gcs_api_t          *api;        /* NULL: not of "gcs_api" */
     ngx_array_t                 *given;      /* ngx_keyval_t: the client's
                                                 headers that GCS gets */
     ngx_http_gcs_list_t         *list;       /* NULL: not of a folder */
@@ -385,6 +393,8 @@ typedef struct {
     unsigned                     gzip_known:1;
     unsigned                     generation_known:1;  /* ... by the client */
     unsigned                     answered:1; /* by GCS, the last attempt */
+    unsigned                     keyless:1;  /* no token is sent: the address
+                                                of a session is its key */
 } ngx_http_gcs_ctx_t;
 
 

@@ -120,9 +120,9 @@ ngx_http_gcs_init_peer(ngx_http_request_t *r, ngx_http_upstream_srv_conf_t *us)
     u = r->upstream;
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
 
-    if (ctx->identity->signature) {
+    if (ctx->identity->signature || ctx->api) {
 
-        /* nginx logs it with errors, and it is a key */
+        /* nginx logs it with errors, and it is a key or may have one */
 
         u->uri = ctx->uri;
     }
@@ -571,7 +571,7 @@ ngx_http_gcs_reinit_request(ngx_http_request_t *r)
 
     rc = u->create_request(r);
 
-    if (ctx->identity->signature) {
+    if (ctx->identity->signature || ctx->api) {
         u->uri = ctx->uri;
     }
 

@@ -123,6 +123,17 @@ static ngx_http_variable_t  ngx_http_gcs_variables[] = {
     { ngx_string("__gcs_given_"), NULL, ngx_http_gcs_given_variable, 0,
       NGX_HTTP_VAR_NOCACHEABLE|NGX_HTTP_VAR_PREFIX, 0 },
 
+    /* likewise, of "gcs_api" */
+
+    { ngx_string("__gcs_api_target"), NULL, ngx_http_gcs_api_target_variable,
+      0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("__gcs_api_lines"), NULL, ngx_http_gcs_api_lines_variable,
+      0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("__gcs_api_length"), NULL, ngx_http_gcs_api_length_variable,
+      0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
     /* for a cache */
 
     { ngx_string("__gcs_conditional"), NULL,
@@ -422,7 +433,9 @@ ngx_http_gcs_authorization_variable(ngx_http_request_t *r,
 
     v->not_found = 1;
 
-    if (ctx == NULL || ctx->identity == NULL || (data && !ctx->passed)) {
+    if (ctx == NULL || ctx->identity == NULL
+        || (data && (!ctx->passed || ctx->keyless)))
+    {
         return NGX_OK;
     }
 

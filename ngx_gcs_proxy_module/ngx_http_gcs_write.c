@@ -13,8 +13,6 @@
 
 static ngx_uint_t ngx_http_gcs_is_given(ngx_http_request_t *r,
     ngx_http_gcs_loc_conf_t *glcf, ngx_str_t *name);
-static ngx_uint_t ngx_http_gcs_is_set(ngx_http_gcs_loc_conf_t *glcf,
-    ngx_str_t *name);
 static ngx_int_t ngx_http_gcs_give(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx, ngx_str_t *name, ngx_str_t *value);
 static ngx_keyval_t *ngx_http_gcs_find_given(ngx_http_gcs_ctx_t *ctx,
@@ -153,7 +151,7 @@ ngx_http_gcs_is_given(ngx_http_request_t *r, ngx_http_gcs_loc_conf_t *glcf,
 }
 
 
-static ngx_uint_t
+ngx_uint_t
 ngx_http_gcs_is_set(ngx_http_gcs_loc_conf_t *glcf, ngx_str_t *name)
 {
     ngx_uint_t              i;

@@ -59,6 +59,10 @@ ngx_uint_t ngx_http_gcs_name_listed(ngx_array_t *list, ngx_str_t *name);
 ngx_int_t ngx_http_gcs_given_headers(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
 
+/* whether "gcs_set_header" sets it, which is not the client's to change */
+ngx_uint_t ngx_http_gcs_is_set(ngx_http_gcs_loc_conf_t *glcf,
+    ngx_str_t *name);
+
 /* their length as lines that follow another one, and these lines */
 size_t ngx_http_gcs_given_len(ngx_http_gcs_ctx_t *ctx);
 u_char *ngx_http_gcs_given_lines(ngx_http_gcs_ctx_t *ctx, u_char *p);

@@ -250,7 +250,7 @@ ngx_http_gcs_note_writes(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
 
     gmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_gcs_proxy_module);
 
-    if (conf->pass == NULL) {
+    if (conf->pass == NULL && conf->api == NULL) {
         object = &conf->target;
         n = 1;
 
