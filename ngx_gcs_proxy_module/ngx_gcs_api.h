@@ -27,6 +27,11 @@
  */
 
 
+#define ngx_gcs_api_is(value, text)                                           \
+    ((value)->len == sizeof(text) - 1                                         \
+     && ngx_memcmp((value)->data, text, sizeof(text) - 1) == 0)
+
+
 /* operations, as bits: each parameter is known to some of them */
 
 #define NGX_GCS_API_BUCKET        0x00000001
@@ -220,7 +225,17 @@ ngx_int_t ngx_gcs_api_links(ngx_gcs_api_links_t *links, u_char **pos,
     u_char *last, ngx_str_t *text);
 
 
-/* of ngx_gcs_api_query.c and ngx_gcs_api_target.c, for ngx_gcs_api.c */
+/* of one of the files ngx_gcs_api*.c for the others */
+
+/* finds out what is asked for below "/b" of the JSON API, or of the other */
+ngx_int_t ngx_gcs_api_json(ngx_gcs_api_t *api, ngx_str_t *rest);
+ngx_int_t ngx_gcs_api_xml(ngx_gcs_api_t *api);
+
+/* "X-Goog-Copy-Source: [/]BUCKET/NAME", escaped as in a path */
+ngx_int_t ngx_gcs_api_xml_copy(ngx_gcs_api_t *api);
+
+/* refuses what is none of this */
+ngx_int_t ngx_gcs_api_unknown(ngx_gcs_api_t *api);
 
 /* decodes and sorts the query into api->params */
 ngx_int_t ngx_gcs_api_query(ngx_gcs_api_t *api);

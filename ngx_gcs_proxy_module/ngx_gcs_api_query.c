@@ -233,10 +233,6 @@ ngx_gcs_api_query_param(ngx_gcs_api_t *api, u_char *p, u_char *last)
         }
     }
 
-    if (param->ops == 0) {
-        return ngx_gcs_api_query_forbidden(api, &param->name);
-    }
-
     if (param->ops == NGX_GCS_API_PERMISSIONS) {
         return NGX_OK;
     }
@@ -353,10 +349,18 @@ ngx_int_t
 ngx_gcs_api_query_check(ngx_gcs_api_t *api)
 {
     ngx_str_t            *alt;
-    ngx_uint_t            i;
+    ngx_uint_t            i, ops;
     ngx_gcs_api_param_t  *param;
 
     param = api->params.elts;
+    ops = api->op;
+
+    if (ops == NGX_GCS_API_SESSION) {
+
+        /* its address has what it was begun with */
+
+        ops |= NGX_GCS_API_UPLOAD;
+    }
 
     for (i = 0; i < api->params.nelts; i++) {
 
@@ -372,7 +376,11 @@ ngx_gcs_api_query_check(ngx_gcs_api_t *api)
             param[i].dropped = 1;
         }
 
-        if (!(param[i].ops & api->op)
+        if (param[i].ops == 0) {
+            return ngx_gcs_api_query_forbidden(api, &param[i].name);
+        }
+
+        if (!(param[i].ops & ops)
             && !(param[i].dropped && api->op == NGX_GCS_API_DELETE
                  && (param[i].ops & NGX_GCS_API_LIST)))
         {

@@ -67,9 +67,8 @@ char *ngx_http_gcs_api(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 /* checks that what is set goes together with it */
 char *ngx_http_gcs_api_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf);
 
-/* notes where the endpoint's answers may lead, when it is known */
-ngx_int_t ngx_http_gcs_api_endpoint(ngx_conf_t *cf,
-    ngx_http_gcs_loc_conf_t *conf);
+/* configures the stock proxy, when the endpoint is known */
+char *ngx_http_gcs_api_proxy(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf);
 
 /* whether it is "http://HOST" or "https://HOST" */
 ngx_uint_t ngx_http_gcs_api_origin_valid(ngx_str_t *origin);

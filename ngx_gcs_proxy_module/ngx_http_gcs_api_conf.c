@@ -13,6 +13,8 @@
 
 static char *ngx_http_gcs_api_store(ngx_conf_t *cf,
     ngx_http_gcs_loc_conf_t *conf);
+static ngx_int_t ngx_http_gcs_api_endpoint(ngx_conf_t *cf,
+    ngx_http_gcs_loc_conf_t *conf);
 
 
 char *
@@ -187,7 +189,37 @@ ngx_http_gcs_api_store(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
 }
 
 
-ngx_int_t
+char *
+ngx_http_gcs_api_proxy(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
+{
+    char        *rv;
+    ngx_uint_t   i;
+
+    /* what else the client may say is in the last one, as lines */
+
+    static ngx_str_t  headers[] = {
+        ngx_string("Content-Length"), ngx_string("$__gcs_api_length"),
+        ngx_string("User-Agent"), ngx_string("$__gcs_api_lines"),
+        ngx_null_string
+    };
+
+    for (i = 0; headers[i].len; i += 2) {
+
+        rv = ngx_http_gcs_proxy_call(cf, conf, "proxy_set_header",
+                                     &headers[i], &headers[i + 1]);
+        if (rv != NGX_CONF_OK) {
+            return rv;
+        }
+    }
+
+    return (ngx_http_gcs_api_endpoint(cf, conf) == NGX_OK) ? NGX_CONF_OK
+                                                           : NGX_CONF_ERROR;
+}
+
+
+/* where the answers of the endpoint may lead */
+
+static ngx_int_t
 ngx_http_gcs_api_endpoint(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
 {
     ngx_str_t   *prefix, *host;

@@ -295,7 +295,7 @@ ngx_http_gcs_api_header_is(ngx_str_t *name, ngx_str_t *list)
 }
 
 
-/* JSON of Google's own; an object may be JSON too, and is nobody's to change */
+/* JSON of Google's own; an object may be JSON too, which is not changed */
 
 static ngx_uint_t
 ngx_http_gcs_api_has_links(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)

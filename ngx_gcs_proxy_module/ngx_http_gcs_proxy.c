@@ -159,15 +159,6 @@ static ngx_http_gcs_default_t  ngx_http_gcs_write_headers[] = {
 };
 
 
-/* of "gcs_api": what the client may say is in the last one, as lines */
-
-static ngx_http_gcs_default_t  ngx_http_gcs_api_request[] = {
-    { "Content-Length", "$__gcs_api_length" },
-    { "User-Agent", "$__gcs_api_lines" },
-    { NULL, NULL }
-};
-
-
 static ngx_http_gcs_default_t  ngx_http_gcs_hmac_signed[] = {
     { "x-goog-date", "$__gcs_date" },
     { "x-goog-content-sha256", "$__gcs_content_sha256" },
@@ -218,10 +209,6 @@ ngx_http_gcs_proxy_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
 
     conf->endpoint = ngx_http_gcs_endpoint_get(cf, conf);
     if (conf->endpoint == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    if (conf->api && ngx_http_gcs_api_endpoint(cf, conf) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
 
@@ -487,8 +474,7 @@ ngx_http_gcs_proxy_headers(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
     lists[4] = NULL;
 
     if (conf->api) {
-        lists[1] = ngx_http_gcs_api_request;
-        lists[2] = NULL;
+        lists[1] = NULL;
     }
 
     if (conf->identity ? ngx_http_gcs_hmac(conf->identity) : gmcf->hmac) {
@@ -534,6 +520,13 @@ ngx_http_gcs_proxy_headers(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
     rv = ngx_http_gcs_proxy_project(cf, conf);
     if (rv != NGX_CONF_OK) {
         return rv;
+    }
+
+    if (conf->api) {
+        rv = ngx_http_gcs_api_proxy(cf, conf);
+        if (rv != NGX_CONF_OK) {
+            return rv;
+        }
     }
 
     if (conf->headers == NULL) {
