@@ -27,10 +27,12 @@
 
 /*
  * nginx treats a 404 as an answer, not as a failure of the peer: trying the
- * next one after it leaves no mark on the balancer
+ * next one after it leaves no mark on the balancer.  What may be asked again
+ * has been decided by then, whatever its method.
  */
 #define NGX_HTTP_GCS_RETRY      NGX_HTTP_NOT_FOUND
-#define NGX_HTTP_GCS_RETRY_FT   NGX_HTTP_UPSTREAM_FT_HTTP_404
+#define NGX_HTTP_GCS_RETRY_FT                                                 \
+    (NGX_HTTP_UPSTREAM_FT_HTTP_404|NGX_HTTP_UPSTREAM_FT_NON_IDEMPOTENT)
 
 
 static ngx_int_t ngx_http_gcs_init_upstream(ngx_conf_t *cf,
