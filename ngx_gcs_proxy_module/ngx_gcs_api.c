@@ -324,7 +324,7 @@ ngx_gcs_api_name_allowed(ngx_gcs_api_t *api, ngx_gcs_object_t *object)
     ngx_gcs_object_t  *allowed;
 
     allowed = api->buckets->elts;
-    dots = ngx_gcs_object_dot_segment(&object->name);
+    dots = object->name.len && ngx_gcs_object_dot_segment(&object->name);
 
     for (i = 0; i < api->buckets->nelts; i++) {
 

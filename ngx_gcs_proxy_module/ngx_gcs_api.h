@@ -258,6 +258,9 @@ ngx_uint_t ngx_gcs_api_name_allowed(ngx_gcs_api_t *api,
 /* checks an object that is asked for, except that its name may be empty */
 ngx_int_t ngx_gcs_api_object(ngx_gcs_api_t *api, ngx_gcs_object_t *object);
 
+/* where the text is, in whatever case, or NULL */
+u_char *ngx_gcs_api_find(u_char *p, u_char *last, char *text);
+
 /* makes api->target */
 ngx_int_t ngx_gcs_api_target(ngx_gcs_api_t *api);
 

@@ -529,8 +529,7 @@ ngx_gcs_api_boundary(ngx_gcs_api_t *api, ngx_str_t *content_type,
                    "the body is not of the type multipart/related");
     }
 
-    p = ngx_strlcasestrn(p, last, (u_char *) "boundary=",
-                         sizeof("boundary=") - 2);
+    p = ngx_gcs_api_find(p, last, "boundary=");
 
     if (p == NULL) {
         goto malformed;
@@ -549,8 +548,7 @@ ngx_gcs_api_boundary(ngx_gcs_api_t *api, ngx_str_t *content_type,
     boundary->len = p - boundary->data;
 
     if ((quoted && p == last)
-        || ngx_strlcasestrn(p, last, (u_char *) "boundary",
-                            sizeof("boundary") - 2))
+        || ngx_gcs_api_find(p, last, "boundary"))
     {
         goto malformed;
     }

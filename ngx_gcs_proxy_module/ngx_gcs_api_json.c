@@ -224,9 +224,9 @@ ngx_gcs_api_json_object(ngx_gcs_api_t *api)
 static ngx_int_t
 ngx_gcs_api_json_upload(ngx_gcs_api_t *api)
 {
-    ngx_str_t  *type, *name;
+    ngx_str_t  *type, *name, none;
 
-    static ngx_str_t  none = ngx_null_string;
+    ngx_str_null(&none);
 
     type = ngx_gcs_api_param(api, "uploadType");
     type = type ? type : &none;

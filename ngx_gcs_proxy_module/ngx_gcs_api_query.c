@@ -154,6 +154,10 @@ ngx_gcs_api_query(ngx_gcs_api_t *api)
         return NGX_ERROR;
     }
 
+    if (api->args.len == 0) {
+        return NGX_OK;
+    }
+
     p = api->args.data;
     last = p + api->args.len;
 
@@ -294,7 +298,9 @@ ngx_gcs_api_query_value(ngx_gcs_api_t *api, ngx_gcs_api_param_t *param)
     if (ngx_gcs_api_query_is(&param->name, "userProject")) {
 
         if (value->len != api->project.len
-            || ngx_memcmp(value->data, api->project.data, value->len) != 0)
+            || (value->len
+                && ngx_memcmp(value->data, api->project.data, value->len)
+                   != 0))
         {
             return ngx_gcs_api_refuse(api, 403, "api_user_project",
                        "the project that is billed is not the one of "

@@ -281,12 +281,8 @@ ngx_gcs_api_location(ngx_gcs_api_t *api, ngx_str_t *origin,
 
     if (!(api->op & NGX_GCS_API_XML_ALL)
         && (query == NULL
-            || (ngx_strlcasestrn(query, last, (u_char *) "?name=",
-                                 sizeof("?name=") - 2)
-                == NULL
-                && ngx_strlcasestrn(query, last, (u_char *) "&name=",
-                                    sizeof("&name=") - 2)
-                   == NULL)))
+            || (ngx_gcs_api_find(query, last, "?name=") == NULL
+                && ngx_gcs_api_find(query, last, "&name=") == NULL)))
     {
         *p++ = query ? '&' : '?';
         p = ngx_cpymem(p, "name=", sizeof("name=") - 1);
@@ -303,14 +299,12 @@ ngx_gcs_api_location(ngx_gcs_api_t *api, ngx_str_t *origin,
 ngx_int_t
 ngx_gcs_api_mask(ngx_pool_t *pool, ngx_str_t *line)
 {
-    u_char  *p, *q, *last, *data;
+    u_char  *p, *q, *last, *data, *found;
 
     last = line->data + line->len;
+    found = ngx_gcs_api_find(line->data, last, NGX_GCS_API_UPLOAD_ID);
 
-    if (ngx_strlcasestrn(line->data, last, (u_char *) NGX_GCS_API_UPLOAD_ID,
-                         sizeof(NGX_GCS_API_UPLOAD_ID) - 2)
-        == NULL)
-    {
+    if (found == NULL) {
         return NGX_OK;
     }
 
@@ -322,19 +316,10 @@ ngx_gcs_api_mask(ngx_pool_t *pool, ngx_str_t *line)
     q = data;
     p = line->data;
 
-    while (p < last) {
-
-        if ((size_t) (last - p) < sizeof(NGX_GCS_API_UPLOAD_ID) - 1
-            || ngx_strncasecmp(p, (u_char *) NGX_GCS_API_UPLOAD_ID,
-                               sizeof(NGX_GCS_API_UPLOAD_ID) - 1)
-               != 0)
-        {
-            *q++ = *p++;
-            continue;
-        }
-
-        q = ngx_cpymem(q, p, sizeof(NGX_GCS_API_UPLOAD_ID) - 1);
-        p += sizeof(NGX_GCS_API_UPLOAD_ID) - 1;
+    while (found) {
+        found += sizeof(NGX_GCS_API_UPLOAD_ID) - 1;
+        q = ngx_cpymem(q, p, found - p);
+        p = found;
 
         if (p < last && *p != '&' && *p != ' ') {
             *q++ = '-';
@@ -343,12 +328,34 @@ ngx_gcs_api_mask(ngx_pool_t *pool, ngx_str_t *line)
         while (p < last && *p != '&' && *p != ' ') {
             p++;
         }
+
+        found = ngx_gcs_api_find(p, last, NGX_GCS_API_UPLOAD_ID);
     }
+
+    q = ngx_cpymem(q, p, last - p);
 
     line->data = data;
     line->len = q - data;
 
     return NGX_OK;
+}
+
+
+u_char *
+ngx_gcs_api_find(u_char *p, u_char *last, char *text)
+{
+    size_t  len;
+
+    len = ngx_strlen(text);
+
+    for ( /* void */ ; (size_t) (last - p) >= len; p++) {
+
+        if (ngx_strncasecmp(p, (u_char *) text, len) == 0) {
+            return p;
+        }
+    }
+
+    return NULL;
 }
 
 

@@ -33,7 +33,8 @@ PURE = [
     source
     for name in ("escape", "object", "crypto", "credentials", "jwt",
                  "explain", "grant", "sign", "aws", "cors", "unescape",
-                 "fileuri", "redirect", "seal", "metrics", "check", "list")
+                 "fileuri", "redirect", "seal", "metrics", "check", "list",
+                 "api")
     for source in sorted(MODULE.glob(f"ngx_gcs_{name}*.c"))
     if source.stem == f"ngx_gcs_{name}"
     or source.stem.startswith(f"ngx_gcs_{name}_")
