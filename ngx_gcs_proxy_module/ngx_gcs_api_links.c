@@ -55,11 +55,12 @@ ngx_gcs_api_links(ngx_gcs_api_links_t *links, u_char **pos, u_char *last,
 
     text->data = p;
 
-    if (links->off) {
-        p = last;
-    }
-
     while (p < last) {
+
+        if (links->off) {
+            p = last;
+            break;
+        }
 
         if (ngx_gcs_api_links_byte(links, *p++)) {
             links->holding = 1;

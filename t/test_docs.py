@@ -123,6 +123,11 @@ def error_words() -> set[str]:
     """The values of $gcs_error that are words of our own."""
     text = sources()
     return {*re.findall(r'ngx_str_set\(&ctx->error, "(\w+)"\)', text),
+            *re.findall(r'ngx_gcs_api_refuse\([\w&>-]+,\s+\w+,\s+"(\w+)"',
+                        text),
+            *(word for _, table in tables("ngx_gcs_api_forbidden_t")
+              for word in re.findall(r'ngx_string\("[^"]+"\), "(\w+)"',
+                                     table)),
             *re.findall(r'ngx_http_gcs_refuse\(r, ctx, \w+,\s+"(\w+)"', text),
             *token_words()}
 
