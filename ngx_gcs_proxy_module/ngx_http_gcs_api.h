@@ -64,6 +64,9 @@ struct ngx_http_gcs_api_s {
 /* the handler of "gcs_api" */
 char *ngx_http_gcs_api(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
+/* before other directives are merged: which of them have no effect with it */
+char *ngx_http_gcs_api_alone(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf);
+
 /* checks that what is set goes together with it */
 char *ngx_http_gcs_api_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf);
 

@@ -126,6 +126,43 @@ ngx_http_gcs_api_origin_valid(ngx_str_t *origin)
 
 
 char *
+ngx_http_gcs_api_alone(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
+{
+    char  *name;
+
+    if (conf->api == NULL) {
+        return NGX_CONF_OK;
+    }
+
+    name = NULL;
+
+    if (conf->autoindex != NGX_CONF_UNSET_UINT
+        && conf->autoindex != NGX_HTTP_GCS_AUTOINDEX_OFF)
+    {
+        name = "gcs_autoindex";
+
+    } else if (conf->index.len) {
+        name = "gcs_index";
+
+    } else if (conf->not_found.len) {
+        name = "gcs_not_found";
+    }
+
+    if (name) {
+        return ngx_http_gcs_conf_error(cf, conf,
+                   "\"%s\" cannot be used with \"gcs_api\": Google's own "
+                   "answers are for its clients", name);
+    }
+
+    conf->autoindex = NGX_HTTP_GCS_AUTOINDEX_OFF;
+    ngx_str_set(&conf->index, "");
+    ngx_str_set(&conf->not_found, "");
+
+    return NGX_CONF_OK;
+}
+
+
+char *
 ngx_http_gcs_api_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
 {
     ngx_http_gcs_main_conf_t  *gmcf;

@@ -97,8 +97,7 @@ ngx_http_gcs_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_OK;
     }
 
-    rv = conf->api ? ngx_http_gcs_api_merge(cf, conf)
-                   : ngx_http_gcs_merge_buckets(cf, conf);
+    rv = ngx_http_gcs_merge_buckets(cf, conf);
     if (rv != NGX_CONF_OK) {
         return rv;
     }
@@ -173,7 +172,7 @@ ngx_http_gcs_merge_place(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *prev,
         }
     }
 
-    return NGX_CONF_OK;
+    return ngx_http_gcs_api_alone(cf, conf);
 }
 
 
@@ -305,6 +304,10 @@ ngx_http_gcs_merge_buckets(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
 {
     ngx_uint_t         i;
     ngx_gcs_object_t  *bucket;
+
+    if (conf->api) {
+        return ngx_http_gcs_api_merge(cf, conf);
+    }
 
     if (conf->pass) {
 

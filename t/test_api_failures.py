@@ -228,6 +228,12 @@ CONF = {
                                                    '"https://HOST"',
     "location / { gcs_api on; gcs_buckets b1b; gcs_auth signature; }":
         'needs a token',
+    "location / { gcs_api on; gcs_buckets b1b; gcs_autoindex html; }":
+        '"gcs_autoindex" cannot be used with "gcs_api"',
+    "location / { gcs_api on; gcs_buckets b1b; gcs_index index.html; }":
+        '"gcs_index" cannot be used with "gcs_api"',
+    "location / { gcs_api on; gcs_buckets b1b; gcs_not_found 404.html; }":
+        '"gcs_not_found" cannot be used with "gcs_api"',
     "location / { gcs_api on; gcs_buckets b1b; proxy_store /tmp/x; }":
         '"proxy_store" cannot be used with "gcs_api"',
     "proxy_cache_path cache keys_zone=c:1m; "
@@ -253,7 +259,8 @@ def test_an_outer_cache_is_not_for_clients_that_write(nginx, emulator,
         grants={bucket: ["objectAdmin"]}))
     emulator.put_object(bucket, "a", b"one", cache_control="max-age=60")
     server = nginx("proxy_cache_path cache keys_zone=c:1m; proxy_cache c;"
-                   "slice 1k; proxy_intercept_errors on;"
+                   "gcs_autoindex html; gcs_index index.html;"
+                   "gcs_not_found 404.html; slice 1k; proxy_intercept_errors on;"
                    "error_page 404 /none;" + HTTP,
                    server=LOCATION % (bucket, ""))
     assert server.get(f"/{bucket}/a").body == b"one"
