@@ -287,6 +287,14 @@ ngx_gcs_api_object(ngx_gcs_api_t *api, ngx_gcs_object_t *object)
                                   "not allowed by \"gcs_buckets\"");
     }
 
+    if (object->name.len && ngx_gcs_object_dot_segment(&object->name)) {
+
+        /* whoever stands between would have it lead elsewhere */
+
+        return ngx_gcs_api_refuse(api, 400, "invalid_object_name",
+                                  "\".\" or \"..\" segment in the name");
+    }
+
     return NGX_OK;
 }
 

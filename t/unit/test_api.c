@@ -141,6 +141,7 @@ static test_request_t  requests[] = {
     { POST, U, "uploadType=media", NULL, 400 },
     { POST, U, "uploadType=media&name=", NULL, 400 },
     { PUT, U, "uploadType=media&upload_id=x", NULL, 403 },
+    { POST, U, "uploadType=media&name=a/../b", NULL, 400 },
     { PUT, U, "upload_id=", NULL, 400 },
     { PUT, U, "upload_id=%0a", NULL, 400 },
     { PUT, U, "upload_id=x&predefinedAcl=publicRead", NULL, 403 },
