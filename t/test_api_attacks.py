@@ -1,0 +1,1106 @@
+"""Attacks on ``gcs_api``: whoever reaches the location has no credential, and
+nginx may do everything with every bucket."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+import time
+
+import pytest
+from test_api import HTTP, LOCATION, error, multipart, part, start
+
+OTHER = "other-bucket"
+UPLOAD = "/upload/storage/v1/b/test-bucket/o"
+
+
+class Google:
+    """Answers every request with the same, and keeps what has come."""
+
+    def __init__(self) -> None:
+        self.requests: list[bytes] = []
+        self.answer = (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
+                       b"Content-Type: application/json\r\n\r\n{}")
+        self._socket = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                peer, _ = self._socket.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(peer,),
+                             daemon=True).start()
+
+    def _serve(self, peer: socket.socket) -> None:
+        with peer:
+            try:
+                data = b""
+                while True:
+                    while not (whole := self._whole(data)):
+                        more = peer.recv(65536)
+                        if not more:
+                            if data:
+                                self.requests.append(data)
+                            return
+                        data += more
+                    self.requests.append(data[:whole])
+                    data = data[whole:]
+                    peer.sendall(self.answer)
+            except OSError:
+                pass
+
+    @staticmethod
+    def _whole(data: bytes) -> int:
+        head, mark, body = data.partition(b"\r\n\r\n")
+        if not mark:
+            return 0
+        start = len(head) + 4
+        if re.search(rb"(?mi)^transfer-encoding: *chunked\r?$", head):
+            end = body.find(b"0\r\n\r\n")
+            return start + end + 5 if end >= 0 else 0
+        length = re.search(rb"(?mi)^content-length: *(\d+)\r?$", head)
+        size = int(length[1]) if length else 0
+        return start + size if len(body) >= size else 0
+
+
+@pytest.fixture
+def google():
+    server = Google()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def front(nginx, emulator, key_file, bucket):
+    """Its account may do everything, also with a bucket that is not named."""
+    emulator.create_bucket(OTHER)
+    emulator.put_object(OTHER, "secret", b"SECRET")
+    key_file.write_text(emulator.service_account(
+        grants={bucket: ["admin"], OTHER: ["admin"]}))
+
+    def make(buckets: str = bucket, more: str = "", *, before: str = "",
+             methods: str = "GET HEAD PUT DELETE", http: str = "", **kw):
+        return nginx(http + HTTP, server=before + f"""location / {{
+            gcs_api on; gcs_buckets {buckets}; gcs_methods {methods};
+            {more} }}""", **kw)
+
+    return make
+
+
+@pytest.fixture
+def spied(front, google):
+    """The same before a Google that keeps the bytes of what it is asked."""
+    def make(*args, **kw):
+        more = kw.pop("more", "")
+        server = front(*args, more=more + f" gcs_endpoint {google.url};",
+                       **kw)
+        return server
+
+    return make
+
+
+def asked(emulator) -> list[str]:
+    return [f"{record['method']} {record['target']}"
+            for record in emulator.requests("storage")]
+
+
+def untouched(emulator) -> bool:
+    try:
+        emulator.get_object(OTHER, "evil")
+    except Exception:               # noqa: BLE001 there is none
+        return emulator.get_object(OTHER, "secret")["data"] == b"SECRET"
+    return False
+
+
+# addresses
+
+BEYOND = [
+    "GET /storage/v1/b/other-bucket/o",
+    "GET /storage/v1/b/other%2Dbucket/o/secret?alt=media",
+    "GET /storage/v1/b/test-bucket%2F..%2Fother-bucket/o",
+    "GET /storage/v1/b/test-bucket%2Fo%2F..%2F..%2Fother-bucket/o/secret",
+    "GET /storage/v1/b/test-bucket/../other-bucket/o",
+    "GET /storage/v1/b/test-bucket/%2e%2e/other-bucket/o",
+    "GET /storage/v1/b/test-bucket/%252e%252e/other-bucket/o",
+    "GET /storage%2Fv1%2Fb%2Fother-bucket%2Fo",
+    "GET /%73torage/v1/b/other-bucket/o",
+    "GET /%62/other-bucket/o",
+    "GET //storage/v1/b/other-bucket/o",
+    "GET /storage/v1//b/other-bucket/o",
+    "GET /storage/v1/b//other-bucket/o",
+    "GET /b/test-bucket/o/../../other-bucket/o",
+    "GET /test-bucket/../other-bucket/secret",
+    "GET /test-bucket/%2e%2e/other-bucket/secret",
+    "GET /test-bucket/..%2fother-bucket/secret",
+    "GET /test-bucket%2F..%2Fother-bucket/secret",
+    "GET /other-bucket/secret",
+    "GET /OTHER-BUCKET/secret",
+    "GET /other-bucket",
+    "GET /./other-bucket/secret",
+    "GET /download/storage/v1/b/other-bucket/o/secret",
+    "GET /download/other-bucket/secret",
+    "GET /storage/v1beta2/b/other-bucket/o",
+    "GET /storage/v2/b/other-bucket/o",
+    "GET /STORAGE/v1/b/other-bucket/o",
+    "GET /storage/v1/B/other-bucket/o",
+    "GET /storage/v1/b/test-bucket/o/a/rewriteTo/b/other-bucket/o/evil",
+    "POST /storage/v1/b/other-bucket/o/secret/rewriteTo/b/test-bucket/o/x",
+    "POST /storage/v1/b/other-bucket/o/secret/copyTo/b/test-bucket/o/x",
+    "POST /storage/v1/b/test-bucket/o/a/copyTo/b/other-bucket/o/evil",
+    "POST /storage/v1/b/test-bucket/o/a/rewriteTo/b/other-bucket/o/evil",
+    "POST /storage/v1/b/test-bucket/o/a%2FrewriteTo%2Fb%2Fother-bucket%2Fo",
+    "POST /storage/v1/b/other-bucket/o/secret/moveTo/o/evil",
+    "POST /storage/v1/b/other-bucket/o/evil/compose",
+    "POST /upload/storage/v1/b/other-bucket/o?uploadType=media&name=evil",
+    "PUT /upload/storage/v1/b/other-bucket/o?uploadType=media&name=evil",
+    "POST /upload/storage/v1/b/test-bucket/o/../../other-bucket/o"
+    "?uploadType=media&name=evil",
+    "PUT /other-bucket/evil",
+    "DELETE /other-bucket/secret",
+    "DELETE /storage/v1/b/other-bucket/o/secret",
+    "PATCH /storage/v1/b/other-bucket/o/secret",
+    "POST /other-bucket/evil?uploads",
+    "GET /storage/v1/b/test-bucket/o/..%2F..%2F..%2Fother-bucket%2Fo",
+    "GET /storage/v1/b/..",
+    "GET /storage/v1/b/test-bucket%00/o",
+    "GET /storage/v1/b/test-bucket%0d%0aX:y/o",
+    "GET /storage/v1/b/test-bucket%3f/o",
+    "GET /storage/v1/b/test-bucket%23/o",
+    "GET /storage/v1/b/test-bucket;x/o",
+    "GET /storage/v1/b/test-bucket:x/o",
+    "GET /storage/v1/b/test-bucket/o/a%0d%0aX-Evil:%20y",
+    "GET /storage/v1/b/test-bucket/o/a%00",
+    "GET /storage/v1/b/test-bucket/o/%C0%AF",
+    "GET /storage/v1/b/test-bucket/o/.",
+    "GET /storage/v1/b/test-bucket/o/%2E%2E",
+    "GET /storage/v1/b/test-bucket/o/%2e",
+    "POST /batch/storage/v1",
+    "POST /batch",
+    "GET /discovery/v1/apis/storage/v1/rest",
+    "GET /storage/v1/b?project=demo-project",
+    "POST /storage/v1/b?project=demo-project",
+    "GET /",
+    "OPTIONS /storage/v1/b/test-bucket/o/a",
+    "TRACE /storage/v1/b/test-bucket/o/a",
+    "COPY /test-bucket/a",
+    "POST /test-bucket",
+    "POST /test-bucket/",
+    "PUT /test-bucket",
+    "PUT /test-bucket/",
+    "DELETE /test-bucket/",
+]
+QUERIES = [
+    "GET /storage/v1/b/test-bucket/o/a?alt=media&ALT=json",
+    "GET /storage/v1/b/test-bucket/o/a?Alt=media",
+    "GET /storage/v1/b/test-bucket/o/a?$alt=proto",
+    "GET /storage/v1/b/test-bucket/o/a?%24alt=proto",
+    "GET /storage/v1/b/test-bucket/o/a?$.xgafv=2",
+    "GET /storage/v1/b/test-bucket/o/a?callback=x",
+    "GET /storage/v1/b/test-bucket/o/a?upload_protocol=resumable",
+    "GET /storage/v1/b/test-bucket/o/a?uploadType=media",
+    "GET /storage/v1/b/test-bucket/o/a?x-goog-user-project=theirs",
+    "GET /storage/v1/b/test-bucket/o/a?userProject=theirs",
+    "GET /storage/v1/b/test-bucket/o/a?userproject=theirs",
+    "GET /storage/v1/b/test-bucket/o/a?provisionalUserProject=theirs",
+    "GET /storage/v1/b/test-bucket/o/a?quotaUser=x",
+    "GET /storage/v1/b/test-bucket/o/a?access_token=x",
+    "GET /storage/v1/b/test-bucket/o/a?oauth_token=x",
+    "GET /storage/v1/b/test-bucket/o/a?xoauth_requestor_id=x",
+    "GET /storage/v1/b/test-bucket/o/a?method=DELETE",
+    "GET /storage/v1/b/test-bucket/o/a?$httpMethod=DELETE",
+    "GET /storage/v1/b/test-bucket/o/a?_method=DELETE",
+    "GET /storage/v1/b/test-bucket/o/a?x-http-method-override=DELETE",
+    "GET /storage/v1/b/test-bucket/o/a?=acl",
+    "GET /storage/v1/b/test-bucket/o/a?;alt=media",
+    "GET /test-bucket/a?acl",
+    "GET /test-bucket/a?acl=",
+    "GET /test-bucket/a?generation=1&acl",
+    "GET /test-bucket/a?a%63l",
+    "GET /test-bucket/a?ACL",
+    "GET /test-bucket/a?+acl",
+    "GET /test-bucket/a?alt=media",
+    "GET /test-bucket/a?response-content-type=text/html",
+    "GET /test-bucket/a?response-content-disposition=inline",
+    "GET /test-bucket/a?versions",
+    "GET /test-bucket?acl",
+    "GET /test-bucket?cors",
+    "GET /test-bucket?policy",
+    "GET /test-bucket?uploads",
+    "GET /test-bucket?location",
+    "PUT /test-bucket/a?acl",
+    "PUT /test-bucket/a?compose",
+    "PUT /test-bucket/a?retention",
+    "PUT /test-bucket/a?tagging",
+    "PUT /test-bucket/a?partNumber=1",
+    "PUT /test-bucket/a?x-goog-acl=public-read",
+    "DELETE /test-bucket/a?acl",
+    "POST /upload/storage/v1/b/test-bucket/o?uploadType=media&name=a&name=b",
+    "POST /upload/storage/v1/b/test-bucket/o?uploadType=media&name=a&Name=b",
+    "POST /upload/storage/v1/b/test-bucket/o?uploadType=media&name=a"
+    "&n%61me=b",
+    "POST /upload/storage/v1/b/test-bucket/o?uploadType=media&name=a"
+    "&uploadType=resumable",
+    "POST /upload/storage/v1/b/test-bucket/o?uploadType=media&name=a"
+    "&upload_id=x",
+    "POST /upload/storage/v1/b/test-bucket/o?uploadType=multipart"
+    "&upload_id=x",
+    "POST /upload/storage/v1/b/test-bucket/o?uploadtype=media&name=a",
+    "POST /upload/storage/v1/b/test-bucket/o?uploadType=MEDIA&name=a",
+    "POST /upload/storage/v1/b/test-bucket/o?uploadType=media&name=",
+    "POST /upload/storage/v1/b/test-bucket/o?uploadType=media&name=%00",
+    "POST /upload/storage/v1/b/test-bucket/o?uploadType=media&name=..",
+    "POST /upload/storage/v1/b/test-bucket/o?uploadType=media&name=a"
+    "&bucket=other-bucket",
+    "POST /upload/storage/v1/b/test-bucket/o?uploadType=media&name=a"
+    "&predefinedAcl=publicRead",
+    "POST /upload/storage/v1/b/test-bucket/o?uploadType=media&name=a"
+    "&predefinedacl=publicRead",
+    "POST /upload/storage/v1/b/test-bucket/o?uploadType=media&name=a"
+    "&predefined%41cl=publicRead",
+    "POST /storage/v1/b/test-bucket/o/a/rewriteTo/b/test-bucket/o/b"
+    "?destinationPredefinedAcl=publicRead",
+    "POST /storage/v1/b/test-bucket/o/a/rewriteTo/b/test-bucket/o/b"
+    "?destinationKmsKeyName=x",
+    "POST /storage/v1/b/test-bucket/o/b/compose?destinationPredefinedAcl=x",
+    "PATCH /storage/v1/b/test-bucket/o/a?predefinedAcl=publicRead",
+    "PATCH /storage/v1/b/test-bucket/o/a?overrideUnlockedRetention=true",
+    "PUT /storage/v1/b/test-bucket/o/a?upload_id=x",
+    "PATCH /upload/storage/v1/b/test-bucket/o/a?uploadType=media",
+    "PUT /upload/storage/v1/b/test-bucket/o/a?uploadType=media",
+    "POST /storage/v1/b/test-bucket/o/a/restore?generation=1",
+    "POST /storage/v1/b/test-bucket/o/bulkRestore",
+    "POST /storage/v1/b/test-bucket/o/watch",
+    "GET /storage/v1/b/test-bucket/o/a/iam",
+    "PUT /storage/v1/b/test-bucket/o/a/iam",
+    "GET /storage/v1/b/test-bucket/o/a/acl",
+    "POST /storage/v1/b/test-bucket/o/a/acl",
+    "GET /storage/v1/b/test-bucket/managedFolders",
+    "POST /storage/v1/b/test-bucket/folders",
+    "POST /storage/v1/b/test-bucket/lockRetentionPolicy"
+    "?ifMetagenerationMatch=1",
+]
+
+
+@pytest.fixture
+def one(front):
+    return front()
+
+
+@pytest.mark.parametrize("request_", BEYOND + QUERIES)
+def test_nothing_of_this_reaches_google(request_, one, emulator, bucket):
+    emulator.put_object(bucket, "a", b"hello")
+    method, target = request_.split(" ", 1)
+    response = one.request(method, target, {}, None if method == "GET"
+                           else b"{}")
+    assert 400 <= response.status < 500
+    assert b"SECRET" not in response.body
+    assert asked(emulator) == []
+    assert untouched(emulator)
+
+
+HEADERS = [
+    ("X-Goog-Acl", "public-read"), ("x-goog-grant-full-control", "x"),
+    ("X-HTTP-Method-Override", "DELETE"), ("X-HTTP-Method", "DELETE"),
+    ("X-Method-Override", "DELETE"), ("X-Goog-Upload-Command", "start"),
+    ("X-Goog-Upload-Protocol", "raw"), ("X-Amz-Acl", "public-read"),
+    ("X-Amz-Copy-Source", "/other-bucket/secret"),
+    ("X-Goog-Copy-Source", "/other-bucket/secret"),
+    ("X-Goog-Copy-Source", "other-bucket/secret"),
+    ("X-Goog-Copy-Source", "%2Fother-bucket%2Fsecret"),
+    ("X-Goog-Copy-Source", "//other-bucket/secret"),
+    ("X-Goog-Copy-Source", "test-bucket%2F..%2Fother-bucket/secret"),
+    ("X-Goog-Copy-Source", "other%2Dbucket/secret"),
+    ("X-Goog-Copy-Source", "https://storage.googleapis.com/other-bucket/s"),
+    ("X-Goog-Copy-Source", "/test-bucket/../other-bucket/secret"),
+    ("X-Goog-Copy-Source", "/test-bucket/%2e%2e/other-bucket/secret"),
+    ("X-Goog-Copy-Source", "/test-bucket/x%2F..%2F..%2Fother-bucket/secret"),
+    ("X-Goog-Bypass-Governance-Retention", "true"),
+    ("X-Goog-Object-Retention", "x"), ("X-Goog-Unknown", "x"),
+    ("X-Goog-Interop-List-Objects-Format", "x"),
+    ("X-Goog-Resumable", "START"),
+]
+
+
+@pytest.mark.parametrize("name, value", HEADERS)
+def test_a_header_does_not_do_more(name, value, front, emulator, bucket):
+    server = front()
+    response = server.request("PUT", f"/{bucket}/a", {name: value}, b"")
+    assert 400 <= response.status < 500, response.head
+    assert asked(emulator) == []
+
+
+def test_only_one_source_of_a_copy_counts(front, emulator, bucket):
+    emulator.put_object(bucket, "a", b"hello")
+    server = front()
+    for pair in (("/other-bucket/secret", f"/{bucket}/a"),
+                 (f"/{bucket}/a", "/other-bucket/secret")):
+        response = server.request("PUT", f"/{bucket}/x", [
+            ("X-Goog-Copy-Source", pair[0]), ("x-goog-copy-source", pair[1])])
+        assert b"SECRET" not in server.get(f"/{bucket}/x").body
+        for record in emulator.requests("storage"):
+            for key, value in record["headers"]:
+                assert OTHER not in value, (key, value)
+        assert response.status in (200, 400, 403)
+
+
+# cross-site requests: a browser in the right network is not the client
+
+CROSS = [
+    ("POST", f"{UPLOAD}?uploadType=media&name=evil", "text/plain"),
+    ("POST", "/storage/v1/b/test-bucket/o/a/moveTo/o/b", "text/plain"),
+    ("POST", "/storage/v1/b/test-bucket/o/a/rewriteTo/b/test-bucket/o/b",
+     "text/plain"),
+]
+
+
+@pytest.mark.parametrize("method, target, content_type", CROSS)
+@pytest.mark.parametrize("header", [
+    ("Origin", "https://evil.test"), ("Origin", "null"),
+    ("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Site", "same-site")])
+def test_another_sites_page_changes_nothing(method, target, content_type,
+                                            header, front, emulator, bucket):
+    """A form may POST text/plain anywhere, with the browser's cookies and
+    from its network, and nobody asks before."""
+    emulator.put_object(bucket, "a", b"hello")
+    response = front().request(method, target, [
+        ("Content-Type", content_type), header], b"")
+    assert response.status == 403
+    assert asked(emulator) == []
+
+
+# metadata
+
+ACLS = [
+    '{"acl":null,"retention":null}',
+    '{"acl":null,"unheardOf":null}',
+]
+
+
+@pytest.mark.parametrize("metadata", ACLS)
+def test_null_hides_no_member(metadata, front, emulator, bucket):
+    emulator.put_object(bucket, "a", b"hello")
+    response = front().request("PATCH", f"/storage/v1/b/{bucket}/o/a", {},
+                               metadata.encode())
+    assert response.status == 403
+    assert asked(emulator) == []
+
+
+def test_nothing_is_said_of_who_may_read(spied, google, bucket):
+    """Not that there is a list, not that there is none."""
+    server = spied()
+    server.request("PATCH", f"/storage/v1/b/{bucket}/o/a", {},
+                   b'{"acl":null,"contentType":"text/x"}')
+    assert all(b"acl" not in request for request in google.requests)
+
+
+BODIES = [
+    '{"name":"a","n\\u0061me":"b"}', '{"name":"../x","name":"a"}',
+    '{"name":"a"}{"name":"b"}', '{"name":"a"}\n{"acl":[]}',
+    '\ufeff{"name":"a"}', '{"name":"a","bucket":"other-bucket"}',
+    '{"name":"a","b\\u0075cket":"other-bucket"}',
+    '{"name":"a","\\u0061cl":[{"entity":"allUsers","role":"READER"}]}',
+    '{"name":"a","acl":[{"entity":"allUsers","role":"READER"}]}',
+    '{"name":"a","predefinedAcl":"publicRead"}',
+    '{"name":["a"]}', '{"name":{"a":1}}', '{"name":true}',
+    '{"name":"a\\u0000b"}', '{"name":"a\\ud800"}', '{"name":"a\\r\\nb"}',
+    '{"name":".."}', '{"name":"."}', '[{"name":"a"}]', '"a"', 'null', '0',
+    '{"name":"a",}', "{'name':'a'}", '{"name":"a"', '{"name":"a"}x',
+    '{"name":"a"}\x00', '{"name":' + '"' + "x" * 1025 + '"}',
+    '{"a":' * 3000 + "1" + "}" * 3000, '{"name":"a","size":1e999}',
+    '{"name":"a","size":123456789012345678901234567890}',
+    '{"name":"a","bucket":1}', '{"name":"a","bucket":""}',
+    '{"name":"a","Name":"b"}', '{"name":"a","ACL":[]}',
+    '{"object":{"name":"a"}}', '{"name":"a","$name":"b"}',
+    '{"name":"a","retention":{"mode":"Locked"}}',
+]
+
+
+@pytest.mark.parametrize("metadata", BODIES)
+def test_metadata_says_but_what_is_understood(metadata, front, emulator,
+                                              bucket):
+    server = front()
+    raw = metadata.encode("utf-8", "surrogatepass")
+    for response in (
+            server.request("POST", f"{UPLOAD}?uploadType=resumable", {}, raw),
+            multipart(server, bucket, part(metadata)),
+            server.request("POST", f"/storage/v1/b/{bucket}/o/a/rewriteTo/b/"
+                           f"{bucket}/o/b", {}, raw)):
+        assert 400 <= response.status < 500
+    for name in (b"\xff", b"\xc0\xaf", b"\xed\xa0\x80"):
+        assert server.request(
+            "POST", f"{UPLOAD}?uploadType=resumable", {},
+            b'{"name":"a' + name + b'"}').status == 400
+    assert asked(emulator) == []
+
+
+COMPOSED = [
+    {"sourceObjects": [{"name": "a", "bucket": OTHER}]},
+    {"sourceObjects": [{"name": "in/a"}, {"name": "out/a"}]},
+    {"sourceObjects": [{"name": "in/../out/a"}]},
+    {"sourceObjects": [{"name": "in/a", "object": "out/a"}]},
+    {"sourceObjects": [["out/a"]]}, {"sourceObjects": ["out/a"]},
+    {"sourceObjects": {"name": "out/a"}}, {"sourceObjects": None}, {},
+    {"sourceObjects": [{"name": ""}]}, {"sourceObjects": [{}]},
+    {"sourceObjects": [{"name": None}]}, {"sourceObjects": [None]},
+    {"sourceObjects": [{"name": "in/a"}],
+     "destination": {"name": "out/x"}},
+    {"sourceObjects": [{"name": "in/a"}],
+     "destination": {"bucket": OTHER}},
+    {"sourceObjects": [{"name": "in/a"}],
+     "destination": {"acl": [{"entity": "allUsers", "role": "READER"}]}},
+    {"sourceObjects": [{"name": "in/a"}], "destination": []},
+    {"sourceObjects": [{"name": "in/a"}], "deleteSourceObjects": True},
+    {"SourceObjects": [{"name": "out/a"}], "sourceObjects": []},
+]
+
+
+@pytest.mark.parametrize("body", COMPOSED, ids=json.dumps)
+def test_a_compose_reads_but_what_is_allowed(body, front, emulator, bucket):
+    emulator.put_object(bucket, "in/a", b"hello")
+    emulator.put_object(bucket, "out/a", b"SECRET")
+    response = front(f"{bucket}/in").request(
+        "POST", f"/storage/v1/b/{bucket}/o/in%2Fb/compose", {},
+        json.dumps(body).encode())
+    assert 400 <= response.status < 500
+    assert asked(emulator) == []
+
+
+# multipart
+
+def canonical(raw: bytes) -> tuple[str, bytes]:
+    """The type of the body and the body, of what Google was sent."""
+    head, _, body = raw.partition(b"\r\n\r\n")
+    (given,) = re.findall(rb"(?mi)^content-type: *(.*?)\r?$", head)
+    return given.decode(), body
+
+
+TRICKS = [
+    # Content-Type, body
+    ("multipart/related; boundary=b", b"preamble\r\n" + part({"name": "a"})),
+    ("multipart/related; boundary=b", b"\r\n" + part({"name": "a"})),
+    ("multipart/related; boundary=b",
+     b"--b; x=y\r\n" + part({"name": "a"})[5:]),
+    ("multipart/related; boundary=b; boundary=c", part({"name": "a"})),
+    ("multipart/related; boundary=c; xboundary=b", part({"name": "a"})),
+    ("multipart/related; xboundary=b; boundary=c", part({"name": "a"})),
+    ("multipart/related; boundary*=utf-8''b", part({"name": "a"})),
+    ("multipart/related; boundary*0=b", part({"name": "a"})),
+    ("multipart/related; boundary=", part({"name": "a"}, "")),
+    ("multipart/related; boundary=\"b", part({"name": "a"})),
+    ("multipart/related; boundary=b\"", part({"name": "a"})),
+    ("multipart/related; boundary=" + "b" * 71, part({"name": "a"}, "b" * 71)),
+    ("multipart/form-data; boundary=b", part({"name": "a"})),
+    ("text/plain", part({"name": "a"})),
+    ("multipart/related", part({"name": "a"})),
+    ("multipart/related; boundary=b",
+     part({"name": "a"}, header="Content-Type: text/plain")),
+    ("multipart/related; boundary=b",
+     part({"name": "a"}, header="Content-Transfer-Encoding: base64")),
+    ("multipart/related; boundary=b",
+     part({"name": "a"}, header="Content-Transfer-Encoding: "
+                                "quoted-printable")),
+    ("multipart/related; boundary=b",
+     part({"name": "a"}, header="Content-Type: application/json\r\n x")),
+    ("multipart/related; boundary=b", part({"name": "a"})[:-4] + b"x"),
+]
+
+
+def test_what_is_sent_of_a_multipart_body_is_made_anew(spied, google,
+                                                       bucket):
+    server = spied()
+    metadata = '{"name" : "a\\u0062" , "metadata":{"k":"\\u002d-b"}}'
+    response = multipart(server, bucket, part(
+        metadata, header="X-Evil: y\r\nContent-Type: application/json; x=y\r\n"
+                         "Content-Encoding: gzip\r\nContent-Range: bytes 0-1"))
+    assert response.status == 200
+    given, body = canonical(google.requests[-1])
+    assert given == 'multipart/related; boundary="b"'
+    assert b"X-Evil" not in body and b"gzip" not in body
+    assert re.match(rb'--b\r\nContent-Type: application/json\r\n\r\n'
+                    rb'{"name":"ab","metadata":{"k":"--b"}} *\r\n--b\r\n'
+                    rb'Content-Type: text/x-test\r\n\r\nhello\r\n--b--\r\n\Z',
+                    body), body
+
+
+@pytest.mark.parametrize("content_type, body", TRICKS)
+def test_a_multipart_body_that_may_be_read_in_two_ways_is_refused(
+        content_type, body, spied, google, bucket):
+    """Or nginx has made it anew, so that there is but one."""
+    server = spied()
+    response = server.request("POST", f"{UPLOAD}?uploadType=multipart",
+                              {"Content-Type": content_type}, body)
+    if response.status == 200:
+        given, sent = canonical(google.requests[-1])
+        assert given == 'multipart/related; boundary="b"'
+        assert sent.startswith(b'--b\r\nContent-Type: application/json\r\n'
+                               b'\r\n{"name":"a"}'), sent
+    else:
+        assert response.status in (400, 403)
+        assert google.requests == []
+
+
+@pytest.mark.parametrize("quoted", ["'b'", '"\'b\'"'])
+def test_single_quotes_are_no_part_of_a_boundary(quoted, spied, google,
+                                                 bucket):
+    """Whether they are is seen differently: to one who takes them away this
+    is an object that everybody may read."""
+    inner = (b"\r\n--b\r\nContent-Type: application/json\r\n\r\n"
+             b'{"name":"a","acl":[{"entity":"allUsers","role":"READER"}]}'
+             b"\r\n--b\r\n\r\nx\r\n--b--\r\n")
+    body = part({"name": "a"}, "'b'").replace(b"hello", inner)
+    response = spied().request(
+        "POST", f"{UPLOAD}?uploadType=multipart",
+        {"Content-Type": f"multipart/related; boundary={quoted}"}, body)
+    assert response.status == 400
+    assert google.requests == []
+
+
+@pytest.mark.parametrize("name", ["Content-Encoding", "Transfer-Encoding"])
+def test_a_body_that_is_encoded_is_not_passed_unread(name, spied, google,
+                                                     bucket):
+    import gzip
+    server = spied()
+    for target, body, content_type in (
+            (f"{UPLOAD}?uploadType=multipart", part({"name": "a"}),
+             "multipart/related; boundary=b"),
+            (f"{UPLOAD}?uploadType=resumable", b'{"name":"a"}',
+             "application/json"),
+            (f"/storage/v1/b/{bucket}/o/a", b"{}", "application/json")):
+        method = "PATCH" if target.endswith("/a") else "POST"
+        response = server.request(method, target, {
+            name: "gzip", "Content-Type": content_type}, gzip.compress(body))
+        assert response.status in (400, 403, 501)
+        # what only says so is not encoded at Google's either
+        server.request(method, target, {
+            name: "gzip", "Content-Type": content_type}, body)
+    for request in google.requests:
+        assert b"gzip" not in request.lower()
+
+
+def test_an_uploaded_page_is_in_a_sandbox(front, emulator, bucket):
+    """Its script would be of one origin with the API."""
+    emulator.put_object(bucket, "x.html", b"<script>1</script>",
+                        content_type="text/html")
+    server = front()
+    for target in (f"/{bucket}/x.html",
+                   f"/storage/v1/b/{bucket}/o/x.html?alt=media",
+                   f"/download/storage/v1/b/{bucket}/o/x.html"):
+        response = server.get(target)
+        assert response.status == 200
+        assert response.get("Content-Security-Policy") == "sandbox"
+
+
+# sessions
+
+def test_a_session_has_no_token_whatever_is_said(spied, google, bucket):
+    server = spied(f"{bucket}/in other-bucket")
+    for target in (
+            f"{UPLOAD}?upload_id=x&name=in/a",
+            f"{UPLOAD}?uploadType=resumable&upload_id=x&name=in/a",
+            f"/resumable{UPLOAD}?upload_id=x&name=in/a",
+            f"/{bucket}/in/a?upload_id=x"):
+        for method in ("PUT", "DELETE"):
+            assert server.request(method, target, {
+                "Authorization": "Bearer theirs"}, b"hello").status == 200
+    for request in google.requests:
+        assert b"authorization" not in request.lower()
+        assert b"name=" not in request
+    assert len(google.requests) == 8
+
+
+@pytest.mark.parametrize("target", [
+    f"{UPLOAD}?upload_id=x", f"{UPLOAD}?upload_id=x&name=",
+    f"{UPLOAD}?upload_id=x&name=out/a", f"{UPLOAD}?upload_id=x&name=in",
+    f"{UPLOAD}?upload_id=x&name=in/../out",
+    f"{UPLOAD}?upload_id=&name=in/a", f"{UPLOAD}?upload_id&name=in/a",
+    f"{UPLOAD}?upload_id=a%20b&name=in/a", f"{UPLOAD}?upload_id=a%0db&name=in",
+    f"{UPLOAD}?upload_id=x&upload_id=y&name=in/a",
+    f"{UPLOAD}?upload_id=x&name=in/a&predefinedAcl=publicRead",
+    f"{UPLOAD}?upload_id=x&name=in/a&alt=media",
+    f"{UPLOAD}?upload_id=x&name=in/a&uploadType=media",
+    "/test-bucket/out/a?upload_id=x", "/test-bucket?upload_id=x",
+    "/test-bucket/in/a?upload_id=x&uploadId=y",
+    "/storage/v1/b/test-bucket/o?upload_id=x",
+    "/storage/v1/b/test-bucket/o/in%2Fa?upload_id=x",
+    "/upload/storage/v1/b/other-bucket/o?upload_id=x&name=in/a",
+])
+def test_a_session_is_of_what_is_allowed(target, spied, google, bucket):
+    server = spied(f"{bucket}/in")
+    for method in ("PUT", "POST", "DELETE"):
+        assert 400 <= server.request(method, target, {}, b"x").status < 500
+    assert google.requests == []
+
+
+def test_the_key_of_a_session_is_in_no_log(spied, google, bucket):
+    """Also when Google does not answer, and when the client leaves."""
+    key = "K3Y" + "s" * 40
+    server = spied(more="proxy_read_timeout 300ms; proxy_connect_timeout 1s;")
+    targets = [f"{UPLOAD}?uploadType=resumable&upload_id={key}&name=a",
+               f"{UPLOAD}?upload_id={key}", f"{UPLOAD}?UPLOAD_ID={key}",
+               f"{UPLOAD}?name=a&upload_id={key}#x",
+               f"/{bucket}/a?upload_id={key}",
+               f"/other-bucket/a?upload_id={key}",
+               f"/a/../{bucket}/a?upload_id={key}"]
+    answers = [google.answer, b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n",
+               b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx",
+               b"garbage\r\n\r\n", b"",
+               b"HTTP/1.1 200 OK\r\nLocation: http://x/" + key.encode()
+               + b"\r\nBad\x00: x\r\n\r\n"]
+    for answer in answers:
+        google.answer = answer
+        for target in targets:
+            with server.connect() as connection:
+                connection.send(f"PUT {target} HTTP/1.1\r\nHost: x\r\n"
+                                "Content-Length: 5\r\nConnection: close\r\n"
+                                "\r\nhello".encode())
+                connection.closed_by_peer(3)
+    with server.connect() as connection:
+        connection.send(f"PUT {targets[0]} HTTP/1.1\r\nHost: x\r\n"
+                        "Content-Length: 5\r\n\r\nh".encode())
+    google.close()
+    time.sleep(.3)
+    assert key not in server.log()
+    assert key not in server.access_log()
+    server.expect("upstream")
+
+
+# what is sent
+
+def test_one_request_is_one_request(spied, google, bucket):
+    """However the client says how long its body is."""
+    server = spied()
+    smuggled = b"GET /other-bucket/secret HTTP/1.1\r\nHost: x\r\n\r\n"
+    chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (len(smuggled), smuggled)
+    length = b"Content-Length: %d\r\n" % len(smuggled)
+    for method, target in (
+            ("GET", f"/storage/v1/b/{bucket}/o/a"), ("HEAD", f"/{bucket}/a"),
+            ("DELETE", f"/{bucket}/a"), ("PUT", f"/{bucket}/a"),
+            ("POST", f"{UPLOAD}?uploadType=media&name=a"),
+            ("PUT", f"{UPLOAD}?upload_id=x"), ("DELETE",
+                                               f"{UPLOAD}?upload_id=x"),
+            ("POST", f"/storage/v1/b/{bucket}/o/a/copyTo/b/{bucket}/o/b"),
+            ("PATCH", f"/storage/v1/b/{bucket}/o/a")):
+        for head, body in (
+                (length, smuggled),
+                (b"Transfer-Encoding: chunked\r\n", chunked),
+                (b"Transfer-Encoding: Chunked\r\n", chunked),
+                (b"Transfer-Encoding: chunked\r\n" + length, chunked),
+                (b"Transfer-Encoding: identity\r\n" + length, smuggled),
+                (b"Transfer-Encoding: chunked, chunked\r\n", chunked),
+                (b"Transfer_Encoding: chunked\r\n" + length, smuggled),
+                (b"Expect: 100-continue\r\n" + length, smuggled)):
+            with server.connect() as connection:
+                connection.send(f"{method} {target} HTTP/1.1\r\nHost: x\r\n"
+                                .encode() + b"Connection: close\r\n" + head
+                                + b"\r\n" + body)
+                assert connection.closed_by_peer(5)
+    for request in google.requests:
+        line = request.split(b"\r\n")[0]
+        assert b"other-bucket" not in line, request
+
+
+def test_nothing_but_what_is_known_goes_along(spied, google, bucket):
+    server = spied()
+    server.request("PUT", f"/{bucket}/a", [
+        ("Authorization", "Bearer theirs"), ("Proxy-Authorization", "x"),
+        ("Cookie", "x"), ("X-Forwarded-For", "x"), ("Forwarded", "x"),
+        ("X-Goog-User-Project", "x"), ("X-Goog-Api-Key", "x"),
+        ("X-Goog-Iam-Authorization-Token", "x"),
+        ("X-Goog-Authenticated-User-Email", "x"), ("TE", "trailers"),
+        ("Upgrade", "h2c"), ("HTTP2-Settings", "x"), ("Via", "x"),
+        ("X-Original-URL", "/other-bucket"), ("X-Rewrite-URL", "/x"),
+        ("X-Forwarded-Host", "x"), ("X-Cloud-Trace-Context", "x"),
+        ("X-Serverless-Authorization", "x"), ("X-Upload-Content-Type", "y/z"),
+        ("X_Goog_Acl", "public-read"), ("Traceparent", "x"),
+        ("Content-Type", "text/x")], b"x")
+    (request,) = google.requests
+    names = {line.split(b":")[0].lower()
+             for line in request.split(b"\r\n\r\n")[0].split(b"\r\n")[1:]}
+    assert names == {b"host", b"authorization", b"content-length",
+                     b"content-type", b"user-agent",
+                     b"x-upload-content-type"} - (
+                         set() if b"x-upload-content-type" in names
+                         else {b"x-upload-content-type"})
+    assert b"theirs" not in request
+
+
+def test_values_of_headers_end_where_they_end(front, nginx, spied, google,
+                                              bucket):
+    """Names are made by the client too: nothing parts its lines."""
+    server = spied(http="underscores_in_headers on;"
+                        "ignore_invalid_headers off;")
+    for line in (b"X-Goog-Meta-a: x\rX-Goog-Acl: public-read",
+                 b"X-Goog-Meta-a: x\x00y", b"X-Goog-Meta-a:\tx\x0by",
+                 b"User-Agent: x\rX-Goog-Acl: public-read",
+                 b"User-Agent: x\x0by", b"User-Agent: x\x7f",
+                 b"X-Goog-Meta-a b: y", b"X-Goog-Meta-\x01: y",
+                 b"X-Goog-Acl : public-read", b" X-Goog-Acl: public-read",
+                 b"X-Goog_Acl: public-read", b"X-Goog-Acl\t: public-read",
+                 b"X-Goog-Meta-a: x\n X-Goog-Acl: public-read",
+                 b"Content-Type: a\r\n\tb"):
+        with server.connect() as connection:
+            connection.send(b"PUT /test-bucket/a HTTP/1.1\r\nHost: x\r\n"
+                            b"Connection: close\r\nContent-Length: 1\r\n"
+                            + line + b"\r\n\r\nx")
+            connection.closed_by_peer(3)
+    for request in google.requests:
+        head = request.split(b"\r\n\r\n")[0].lower()
+        assert b"acl" not in head.replace(b"x-goog-meta", b""), request
+        assert not re.search(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]", head), request
+        assert not re.search(rb"\r(?!\n)|(?<!\r)\n", head), request
+
+
+# answers
+
+HOSTS = ["evil.test", "evil.test:99999999", "x y", "x/y", "x@evil.test",
+         "x\\evil.test", "x%0d%0aSet-Cookie:a=b", '"><script>', "a'b", "[::1]",
+         "[::1", "x" * 400, "ünïcode", "a,b", "a;b", "a?b", "a#b", "-", "."]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_host_adds_nothing_but_a_host(host, front, bucket, emulator):
+    server = front()
+    with server.connect() as connection:
+        connection.send(
+            f"POST {UPLOAD}?uploadType=resumable HTTP/1.1\r\n"
+            f"Host: {host}\r\nContent-Length: 12\r\n"
+            'Connection: close\r\n\r\n{"name":"a"}'.encode())
+        response = connection.response("POST")
+    if response.status != 200:
+        assert response.status == 400
+        return
+    place = response.get("Location")
+    assert re.match(rf"http://[A-Za-z0-9._:\[\]-]{{1,300}}{UPLOAD}\?", place)
+    assert place.split("/")[2] == host.lower()
+    assert "set-cookie" not in response.names
+
+
+def test_a_location_is_of_the_gateway_whatever_host_it_has(spied, google,
+                                                           bucket):
+    for place in (b"https://evil.test/x", b"http://x/y?upload_id=z",
+                  b"HTTPS://a:b@evil.test/x?y#z"):
+        google.answer = (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
+                         b"Location: " + place + b"\r\n\r\n")
+        server = spied()
+        told = server.request("POST", f"{UPLOAD}?uploadType=resumable", {},
+                              b'{"name":"a"}').get("Location")
+        assert told.startswith(f"http://127.0.0.1:{server.port}/"), told
+
+
+HOSTILE = "https://storage.googleapis.com/test-bucket/o"
+
+
+def test_only_googles_own_links_are_changed_however_it_is_cut(
+        spied, google, bucket):
+    """Metadata, keys and escapes of all kinds, byte by byte."""
+    item = {"kind": "storage#object", "selfLink": HOSTILE,
+            "mediaLink": HOSTILE, "name": '"mediaLink":"' + HOSTILE,
+            "id": "\\", "etag": '\\"', "contentType": "{[" + HOSTILE,
+            "metadata": {"mediaLink": HOSTILE, "selfLink": HOSTILE,
+                         "items": HOSTILE, "resource": HOSTILE,
+                         HOSTILE: HOSTILE, "a\"": HOSTILE, "\\": "\\",
+                         '"mediaLink"': '"mediaLink": "' + HOSTILE + '"',
+                         "}": "{", "]": "["},
+            "contexts": {"custom": {"mediaLink": {"value": HOSTILE}}},
+            "owner": {"mediaLink": HOSTILE},
+            "acl": [{"selfLink": HOSTILE}],
+            "x": {"items": [{"mediaLink": HOSTILE}],
+                  "resource": {"mediaLink": HOSTILE}},
+            "y": [{"mediaLink": HOSTILE}], "z": [[{"mediaLink": HOSTILE}]],
+            "n": None, "t": True, "f": -1.5e3, "mediaLinK": HOSTILE,
+            "mediaLink2": HOSTILE, "media\u004cink3": HOSTILE}
+    here = "http://x.test/test-bucket/o"
+    changed = {**item, "selfLink": here, "mediaLink": here}
+    server = spied(more="proxy_buffer_size 1k; proxy_buffers 4 1k;"
+                        "proxy_busy_buffers_size 2k;")
+    for answer, expected in (
+            (item, changed),
+            ({"items": [item, item]}, {"items": [changed, changed]}),
+            ({"resource": item}, {"resource": changed}),
+            ({"metadata": {"items": [item]}}, {"metadata": {"items": [item]}}),
+            ([item], [item]), ({"error": item}, {"error": item}),
+            ({"items": {"a": item}}, {"items": {"a": item}})):
+        for body in (json.dumps(answer).encode(),
+                     json.dumps(answer, indent=2).encode(),
+                     json.dumps(answer, separators=(",", ":")).encode()):
+            google.answer = (b"HTTP/1.1 200 OK\r\nContent-Type: application/"
+                             b"json; charset=UTF-8\r\nContent-Length: %d\r\n"
+                             b"\r\n" % len(body)) + body
+            got = server.get(f"/storage/v1/b/{bucket}/o", {"Host": "x.test"})
+            assert got.json() == expected
+
+
+def test_an_object_is_never_changed(front, emulator, bucket):
+    body = json.dumps({"mediaLink": HOSTILE, "items": [
+        {"selfLink": HOSTILE}]}).encode()
+    emulator.put_object(bucket, "a", body, content_type="application/json")
+    server = front()
+    for target in (f"/{bucket}/a", f"/b/{bucket}/o/a?alt=media",
+                   f"/download/storage/v1/b/{bucket}/o/a",
+                   f"/download/b/{bucket}/o/a?alt=media"):
+        response = server.get(target)
+        assert response.body == body
+        assert response.get("Content-Length") == str(len(body))
+
+
+# limits
+
+def test_metadata_in_chunks_is_not_read_without_end(front, bucket):
+    """Not even where objects have no limit: it would fill the disk."""
+    server = front(more="client_max_body_size 0; client_body_timeout 20s;")
+    chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
+    for method, target in (
+            ("PATCH", f"/storage/v1/b/{bucket}/o/a"),
+            ("POST", f"/storage/v1/b/{bucket}/o/a/compose"),
+            ("POST", f"{UPLOAD}?uploadType=resumable")):
+        with server.connect() as connection:
+            connection.send(f"{method} {target} HTTP/1.1\r\nHost: x\r\n"
+                            "Transfer-Encoding: chunked\r\n\r\n".encode())
+            connection.sock.settimeout(3)
+            try:
+                for _ in range(64):
+                    connection.send(chunk)
+            except ConnectionError:
+                continue
+            try:
+                assert connection.response("POST").status in (400, 411, 413)
+            except ConnectionError:
+                pass
+
+
+# caches of other locations
+
+def test_what_a_move_takes_away_is_in_no_cache(front, emulator, bucket):
+    emulator.put_object(bucket, "a", b"hello", cache_control="max-age=3600")
+    server = front(
+        http="proxy_cache_path %%DIR%%/cache keys_zone=z:1m;",
+        before=f"location /media/ {{ gcs_pass gs://{bucket}/; proxy_cache z;"
+               "proxy_cache_valid 200 1h; }")
+    assert server.get("/media/a").body == b"hello"
+    assert server.request("POST", f"/storage/v1/b/{bucket}/o/a/moveTo/o/b"
+                          ).status == 200
+    assert server.get("/media/a").status == 404
+
+
+def test_what_is_written_is_in_no_cache(front, emulator, bucket):
+    emulator.put_object(bucket, "a", b"old", cache_control="max-age=3600")
+    emulator.put_object(bucket, "c", b"new", cache_control="max-age=3600")
+    server = front(
+        http="proxy_cache_path %%DIR%%/cache keys_zone=z:1m;",
+        before=f"location /media/ {{ gcs_pass gs://{bucket}/; proxy_cache z;"
+               "proxy_cache_valid 200 1h; }")
+    writes = [
+        lambda: multipart(server, bucket, part({"name": "a"})),
+        lambda: server.request("PUT", f"/{bucket}/a", {}, b"x"),
+        lambda: server.request("POST", f"{UPLOAD}?uploadType=media&name=a",
+                               {}, b"y"),
+        lambda: server.request("POST", f"/b/{bucket}/o/c/rewriteTo/b/"
+                               f"{bucket}/o/a"),
+        lambda: server.request("POST", f"/b/{bucket}/o/a/compose", {},
+                               b'{"sourceObjects":[{"name":"c"},'
+                               b'{"name":"c"}]}'),
+        lambda: server.request(
+            "PUT", "/" + start(server, bucket).get("Location")
+            .split("/", 3)[3], {}, b"z"),
+        lambda: server.request("DELETE", f"/b/{bucket}/o/a"),
+    ]
+    for number, write in enumerate(writes):
+        server.get("/media/a")
+        assert write().status in (200, 204), number
+        now = server.get("/media/a")
+        if number == len(writes) - 1:
+            assert now.status == 404
+        else:
+            assert now.body == emulator.get_object(bucket, "a")["data"], \
+                number
+
+
+def test_nothing_of_an_api_is_cached(front, emulator, bucket):
+    emulator.put_object(bucket, "a", b"old", cache_control="max-age=3600")
+    server = front(http="proxy_cache_path %%DIR%%/cache keys_zone=z:1m;"
+                        "proxy_cache z; proxy_cache_valid any 1h;"
+                        "proxy_cache_key x;")
+    assert server.get(f"/{bucket}/a").body == b"old"
+    assert server.get(f"/storage/v1/b/{bucket}/o/a").status == 200
+    emulator.put_object(bucket, "a", b"new")
+    assert server.get(f"/{bucket}/a").body == b"new"
+
+
+# nginx around it
+
+def test_another_location_decides_for_itself(front, emulator, bucket):
+    """Also when what was asked for is known since the first."""
+    emulator.put_object(bucket, "a", b"hello")
+    server = front(
+        f"{bucket} other-bucket",
+        before="location /limited/ { gcs_api on; gcs_buckets test-bucket;"
+               " gcs_methods GET; }",
+        more="set $wanted $gcs_uri; rewrite ^ /limited$uri last;")
+    assert 400 <= server.get("/other-bucket/secret").status < 500
+    assert 400 <= server.request("PUT", f"/{bucket}/a", {}, b"x").status < 500
+    assert asked(emulator) == []
+
+
+def test_a_rewritten_address_is_none_of_the_clients(front, emulator, bucket):
+    emulator.put_object(bucket, "a", b"hello")
+    for more in ("rewrite ^ /other-bucket/secret break;",
+                 "set $uri2 $uri; rewrite ^/x(.*) $1 break;"):
+        server = front(f"{bucket} other-bucket", more=more)
+        assert 400 <= server.get(f"/x/{bucket}/a").status < 500
+    server = front(more="error_page 403 404 /other-bucket/secret;")
+    assert b"SECRET" not in server.get("/none/a").body
+    assert b"SECRET" not in server.get(f"/{bucket}/none").body
+    assert all("other" not in target for target in asked(emulator))
+
+
+def test_subrequests_are_not_answered(front, emulator, bucket):
+    emulator.put_object(bucket, "a", b"hello")
+    server = front(before=f"""
+        location /guarded {{ auth_request /{bucket}/a; empty_gif; }}
+        location /mirrored {{ mirror /{bucket}/a; empty_gif; }}""")
+    assert server.get("/guarded").status in (403, 500)
+    server.request("POST", "/mirrored", {}, b"x")
+    assert asked(emulator) == []
+
+
+def test_access_rules_hold_for_all_spellings(front, emulator, bucket):
+    emulator.put_object(bucket, "private/a", b"SECRET")
+    server = front(before=f"""
+        location /storage/v1/b/{bucket}/o/private/ {{ deny all; }}
+        location /download/ {{ deny all; }} location /b/ {{ deny all; }}
+        location /{bucket}/private/ {{ deny all; }}""")
+    for target in (
+            f"/storage/v1/b/{bucket}/o/private%2Fa?alt=media",
+            f"/storage/v1/b/{bucket}/o/private%2fa?alt=media",
+            f"/storage/v1/b/{bucket}/o/%70rivate%2Fa?alt=media",
+            f"/storage/v1/b/{bucket}/o/private%2F%2Fa?alt=media",
+            f"/storage/v1/b/{bucket}/o/x%2F..%2Fprivate%2Fa?alt=media",
+            f"/storage/v1/b/{bucket}/./o/private%2Fa?alt=media",
+            f"//storage/v1/b/{bucket}/o/private%2Fa?alt=media",
+            f"/storage/v1//b/{bucket}/o/private%2Fa?alt=media",
+            f"/storage/v1/b/{bucket}/o//private%2Fa?alt=media",
+            f"/%64ownload/storage/v1/b/{bucket}/o/private%2Fa",
+            f"/x/../download/storage/v1/b/{bucket}/o/private%2Fa",
+            f"//download/storage/v1/b/{bucket}/o/private%2Fa",
+            f"/{bucket}/private/a", f"/{bucket}//private/a",
+            f"/{bucket}/%70rivate/a", f"/{bucket}/private%2Fa",
+            f"//{bucket}/private/a", f"/{bucket}/./private/a",
+            f"//b/{bucket}/o/private%2Fa?alt=media",
+            f"/%62/{bucket}/o/private%2Fa?alt=media"):
+        response = server.get(target)
+        assert response.status >= 400, target
+        assert b"SECRET" not in response.body
+
+
+def test_methods_bound_what_is_done_however_it_is_asked(front, emulator,
+                                                        bucket):
+    emulator.put_object(bucket, "a", b"SECRET")
+    body = part({"name": "x"})
+    kind = {"Content-Type": "multipart/related; boundary=b"}
+    reads = [("GET", f"/b/{bucket}/o/a?alt=media"), ("GET", f"/{bucket}/a"),
+             ("GET", f"/b/{bucket}/o"), ("GET", f"/b/{bucket}"),
+             ("GET", f"/{bucket}"), ("GET", f"/b/{bucket}/o/a"),
+             ("GET", f"/b/{bucket}/storageLayout")]
+    writes = [("POST", f"{UPLOAD}?uploadType=media&name=x"),
+              ("POST", f"{UPLOAD}?uploadType=multipart"),
+              ("POST", f"{UPLOAD}?uploadType=resumable&name=x"),
+              ("POST", f"{UPLOAD}?upload_id=x&name=x"),
+              ("PUT", f"{UPLOAD}?upload_id=x&name=x"),
+              ("DELETE", f"{UPLOAD}?upload_id=x&name=x"),
+              ("PUT", f"/{bucket}/x"), ("POST", f"/{bucket}/x?uploads"),
+              ("PUT", f"/{bucket}/x?partNumber=1&uploadId=y"),
+              ("POST", f"/{bucket}/x?uploadId=y"),
+              ("DELETE", f"/{bucket}/x?uploadId=y"),
+              ("DELETE", f"/{bucket}/x?upload_id=y"),
+              ("GET", f"/{bucket}/x?uploadId=y"),
+              ("PATCH", f"/b/{bucket}/o/a"), ("PUT", f"/b/{bucket}/o/a")]
+    copies = [("POST", f"/b/{bucket}/o/a/rewriteTo/b/{bucket}/o/x"),
+              ("POST", f"/b/{bucket}/o/a/copyTo/b/{bucket}/o/x"),
+              ("POST", f"/b/{bucket}/o/x/compose")]
+    moves = [("POST", f"/b/{bucket}/o/a/moveTo/o/x")]
+    deletes = [("DELETE", f"/b/{bucket}/o/a"), ("DELETE", f"/{bucket}/a"),
+               ("DELETE", f"/{bucket}/a?generation=1")]
+    for methods, refused in (
+            ("GET HEAD", writes + copies + moves + deletes),
+            ("PUT", reads + copies + moves + deletes),
+            ("DELETE", reads + writes + copies + moves),
+            ("GET HEAD PUT", moves + deletes),
+            ("PUT DELETE", reads + copies),
+            ("GET HEAD DELETE", writes + copies + moves)):
+        server = front(methods=methods)
+        for method, target in refused:
+            response = server.request(method, target, kind,
+                                      None if method == "GET" else body)
+            assert response.status == 403, (methods, method, target)
+            assert b"SECRET" not in response.body
+    assert asked(emulator) == []
+
+
+@pytest.mark.parametrize("conf", [
+    "gcs_api on;", "gcs_api on; gcs_buckets test-bucket; gcs_api on;",
+    "gcs_api on; gcs_buckets test-bucket; gcs_pass gs://test-bucket/;",
+    "gcs_pass gs://test-bucket/; gcs_api on; gcs_buckets test-bucket;",
+    "gcs_api on; gcs_buckets test-bucket; proxy_pass http://127.0.0.1;",
+    "proxy_pass http://127.0.0.1; gcs_api on; gcs_buckets test-bucket;",
+    "gcs_api on; gcs_buckets test-bucket; gcs_mode presign;",
+    "gcs_api on; gcs_buckets test-bucket; gcs_takeover storage;",
+    "gcs_api on; gcs_buckets test-bucket; gcs_auth signature;",
+    "gcs_api on; gcs_buckets test-bucket; proxy_cache z;",
+    "gcs_api on; gcs_buckets test-bucket; proxy_store on;",
+    "gcs_api on; gcs_buckets test-bucket; proxy_set_header X-Goog-Acl a;",
+    "gcs_api on; gcs_buckets test-bucket; proxy_set_body x;",
+    "gcs_api on; gcs_buckets test-bucket; proxy_method DELETE;",
+    "gcs_api on; gcs_buckets $host;", "gcs_api on; gcs_buckets *;",
+    "gcs_api on http://x/; gcs_buckets test-bucket;",
+    "gcs_api on javascript:x; gcs_buckets test-bucket;",
+    "gcs_api maybe; gcs_buckets test-bucket;",
+    "gcs_api on x y; gcs_buckets test-bucket;",
+    "if ($http_x) { gcs_api on; }",
+    "limit_except GET { gcs_api on; }",
+])
+def test_what_cannot_work_is_refused_before(conf, nginx, emulator, key_file,
+                                            bucket):
+    server = nginx("proxy_cache_path %%DIR%%/cache keys_zone=z:1m;" + HTTP,
+                   server=f"location / {{ {conf} }}", start=False)
+    server.refusal()
+
+
+def test_it_is_not_handed_down(front, nginx, emulator, bucket):
+    server = front(more="location /test-bucket/x { }")
+    assert server.get(f"/{bucket}/x").status == 404
+    assert asked(emulator) == []
+
+
+@pytest.mark.parametrize("step", ["head", "body", "answer"])
+def test_clients_that_leave_harm_nobody(step, spied, google, bucket):
+    server = spied(more="proxy_read_timeout 2s;")
+    if step == "answer":
+        google.answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json" \
+                        b"\r\nContent-Length: 99999\r\n\r\n{\"items\":[" \
+                        b"{\"mediaLink\":\"https://stor"
+    body = part({"name": "a"}, data="x" * 100_000)
+    for target in (f"{UPLOAD}?uploadType=multipart",
+                   f"{UPLOAD}?uploadType=media&name=a",
+                   f"{UPLOAD}?uploadType=resumable"):
+        for length in (len(body), 64):
+            with server.connect() as connection:
+                connection.send(
+                    f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Type: "
+                    "multipart/related; boundary=b\r\nContent-Length: "
+                    f"{length}\r\n\r\n".encode())
+                if step != "head":
+                    connection.send(body[:length // 2])
+                if step == "answer":
+                    connection.send(body[length // 2:length])
+                    time.sleep(.1)
+    google.answer = b"HTTP/1.1 204 No\r\n\r\n"
+    assert server.get(f"/{bucket}/a").status == 204
+    server.expect("upstream")
