@@ -25,9 +25,17 @@ class Google:
                        b"Content-Type: application/json\r\n\r\n{}")
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
+        try:
+            # wakes who waits for a connection, so that it is not taken for
+            # the next one's
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self._thread.join()
         self._socket.close()
 
     def _accept(self) -> None:
