@@ -3,9 +3,11 @@ nginx may do everything with every bucket."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import socket
+import subprocess
 import threading
 import time
 
@@ -574,7 +576,6 @@ def test_single_quotes_are_no_part_of_a_boundary(quoted, spied, google,
 @pytest.mark.parametrize("name", ["Content-Encoding", "Transfer-Encoding"])
 def test_a_body_that_is_encoded_is_not_passed_unread(name, spied, google,
                                                      bucket):
-    import gzip
     server = spied()
     for target, body, content_type in (
             (f"{UPLOAD}?uploadType=multipart", part({"name": "a"}),
@@ -1112,3 +1113,220 @@ def test_clients_that_leave_harm_nobody(step, spied, google, bucket):
     google.answer = b"HTTP/1.1 204 No\r\n\r\n"
     assert server.get(f"/{bucket}/a").status == 204
     server.expect("upstream")
+
+
+# how a body comes
+
+def h1(server, method: str, target: str, head: bytes, pieces) -> object:
+    with server.connect() as connection:
+        connection.send(f"{method} {target} HTTP/1.1\r\nHost: x\r\n".encode()
+                        + head + b"\r\n")
+        for piece in pieces:
+            connection.send(piece)
+        return connection.response(method)
+
+
+@pytest.mark.parametrize("more", [
+    "client_body_buffer_size 16;", "client_body_buffer_size 1m;",
+    "client_body_in_file_only on;", "client_body_in_file_only clean;",
+    "client_body_in_single_buffer on; client_body_buffer_size 128;",
+    "proxy_request_buffering on;", "proxy_request_buffering off;",
+    "proxy_http_version 1.0;", "mirror /mirrored; mirror_request_body on;",
+])
+def test_a_body_is_what_was_checked_however_it_is_kept(more, spied, google,
+                                                       bucket):
+    """Byte by byte, in chunks, and with the names and lists of others."""
+    google.answer = google.answer.replace(b"\r\n\r\n",
+                                          b"\r\nConnection: close\r\n\r\n")
+    server = spied(more=more, before="location /mirrored { return 204; }",
+                   http="underscores_in_headers on;")
+    metadata = '{ "name" : "a" , "bucket":"test-bucket", "contentType":"x/y" }'
+    body = part(metadata, data="hello" * 100)
+    kind = b"Content-Type: multipart/related; boundary=b\r\n"
+    for method, target, body, head in (
+            ("POST", f"{UPLOAD}?uploadType=multipart", body, kind),
+            ("POST", f"{UPLOAD}?uploadType=resumable", metadata.encode(), b""),
+            ("PATCH", f"/b/{bucket}/o/a", metadata.encode(), b"")):
+        for pieces, length in (
+                ([body[i:i + 7] for i in range(0, len(body), 7)],
+                 b"Content-Length: %d\r\n" % len(body)),
+                ([b"1\r\n%c\r\n" % byte for byte in body] + [b"0\r\n\r\n"],
+                 b"Transfer-Encoding: chunked\r\n"),
+                ([body[:len(body) // 2], body[len(body) // 2:]],
+                 b"Content-Length: %d\r\n" % len(body))):
+            response = h1(server, method, target, head + length, pieces)
+            assert response.status == 200, response.body
+            sent = google.requests[-1]
+            assert b"\r\n\r\n" in sent
+            assert len(re.findall(rb"(?i)content-length|transfer-encoding",
+                                  sent.split(b"\r\n\r\n")[0])) == 1
+            assert b'{"name":"a","bucket":"test-bucket","contentType":"x/y"}' \
+                in sent
+            assert metadata.encode() not in sent
+            if head:
+                assert sent.endswith(body[body.index(b"Content-Type: text"):])
+
+
+def test_a_small_list_of_metadata_in_a_large_body(spied, google, bucket):
+    """The end of the metadata stands across all borders of buffers."""
+    server = spied(more="client_body_buffer_size 1k;")
+    for size in (*range(850, 1100, 7), 65_300, 65_400):
+        body = part({"name": "a", "metadata": {"k": "v" * size}})
+        assert multipart(server, bucket, body).status == 200
+        sent = google.requests[-1].partition(b"\r\n\r\n")[2]
+        assert len(sent) == len(body)
+        assert sent.count(b"v" * size) == 1
+        assert sent.endswith(b"hello\r\n--b--\r\n")
+
+
+@pytest.mark.parametrize("answer", [
+    b"", b"HTTP/1.1", b"HTTP/1.1 200 OK\r\nContent-Le",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\nContent-Type: "
+    b"application/json\r\n\r\n{\"mediaLink\": \"https://storage.goog",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: "
+    b"application/json\r\n\r\n9\r\n{\"items\":\r\nzz\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
+    b"{\"selfLink\":\"https://storage.googleapis.co",
+    b"HTTP/1.1 308 R\r\nRange: bytes=0-1\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 100 C\r\n\r\n", b"HTTP/1.1 101 S\r\nUpgrade: x\r\n\r\n",
+    b"HTTP/1.1 204 N\r\nContent-Type: application/json\r\n\r\n",
+    b"HTTP/1.1 304 N\r\nContent-Type: application/json\r\n\r\n",
+    b"HTTP/1.1 401 U\r\nContent-Length: 99\r\n\r\nx",
+    b"HTTP/1.1 401 U\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 302 F\r\nLocation: https://evil.test/\r\nContent-Length: 0"
+    b"\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nX-Accel-Redirect: /other-bucket/secret\r\n"
+    b"Content-Length: 0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
+    b"1200\r\n\r\n" + b"[" * 600 + b"]" * 600,
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
+    b"1200\r\n\r\n" + b"]" * 600 + b"{" * 600,
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
+    b"0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: "
+    b"gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x00",
+])
+def test_nothing_that_google_answers_ends_nginx(answer, spied, google,
+                                                bucket):
+    server = spied(more="proxy_read_timeout 1s;")
+    google.answer = answer
+    worker = server.children()
+    for method, target, body in (
+            ("GET", f"/b/{bucket}/o", None), ("HEAD", f"/{bucket}/a", None),
+            ("GET", f"/b/{bucket}/o/a?alt=media", None),
+            ("PUT", f"/{bucket}/a", b"x" * 100_000),
+            ("POST", f"{UPLOAD}?uploadType=multipart", part({"name": "a"})),
+            ("PUT", f"{UPLOAD}?upload_id=x&name=a", b"x")):
+        with server.connect() as connection:
+            connection.send(
+                f"{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Type: "
+                "multipart/related; boundary=b\r\nConnection: close\r\n"
+                f"Content-Length: {len(body or b'')}\r\n\r\n".encode()
+                + (body or b""))
+            connection.sock.settimeout(5)
+            data = b""
+            try:
+                while piece := connection.sock.recv(65536):
+                    data += piece
+            except OSError:
+                pass
+            assert b"secret" not in data
+            assert b"ya29" not in data
+    assert server.children() == worker
+    server.expect("upstream|gcs")
+
+
+def test_a_client_of_http2_is_checked_likewise(spied, google, bucket,
+                                               tmp_path):
+    """It need not say how long its body is, and its host is elsewhere."""
+    server = spied()
+    text = server._template.replace("listen 127.0.0.1:%%PORT%%",
+                                    "listen 127.0.0.1:%%PORT_H2%% http2;"
+                                    "listen 127.0.0.1:%%PORT%%")
+    server._template = text
+    server._write()
+    server.reload()
+
+    def ask(target, *more):
+        return subprocess.run(
+            ["curl", "-s", "-m", "5", "--http2-prior-knowledge", "-w",
+             "\n%{http_code}", "-D", "-", *more,
+             f"http://127.0.0.1:{server.ports['PORT_H2']}{target}"],
+            capture_output=True).stdout
+    file = tmp_path / "body"
+    file.write_bytes(part({"name": "a"}))
+    kind = "Content-Type: multipart/related; boundary=b"
+    told = ask(f"{UPLOAD}?uploadType=multipart", "-X", "POST", "-H", kind,
+               "-T", str(file))
+    assert told.endswith(b"200"), told
+    assert b"uploadType=multipart&name=a " in google.requests[-1]
+    file.write_bytes(part({"name": "a", "acl": []}))
+    before = len(google.requests)
+    with open(file, "rb") as stdin:
+        told = subprocess.run(
+            ["curl", "-s", "-m", "5", "--http2-prior-knowledge", "-w",
+             "\n%{http_code}", "-X", "POST", "-H", kind, "-T", "-",
+             f"http://127.0.0.1:{server.ports['PORT_H2']}{UPLOAD}"
+             "?uploadType=multipart"], stdin=stdin,
+            capture_output=True).stdout
+    assert told.endswith(b"403"), told
+    assert len(google.requests) == before
+    for header in ("X-Goog-Acl: public-read", "X-HTTP-Method-Override: x"):
+        assert ask(f"/{bucket}/a", "-X", "PUT", "-H", header, "-d",
+                   "x").endswith(b"403")
+    google.answer = google.answer.replace(b"{}", b"").replace(
+        b"Length: 2", b"Length: 0").replace(
+        b"\r\n\r\n", b"\r\nLocation: https://storage.googleapis.com/u?"
+        b"upload_id=z\r\n\r\n")
+    told = ask(f"{UPLOAD}?uploadType=resumable&name=a", "-X", "POST", "-H",
+               "Host: gateway.test:81", "-d", "{}")
+    assert b"http://gateway.test:81/u?upload_id=z" in told, told
+
+
+def test_clients_that_leave_while_a_token_is_awaited(front, emulator, bucket):
+    """With a body that has been read, made anew, and is not sent."""
+    emulator.fault(kind="token", hang=True, count=None)
+    server = front(more="gcs_token_timeout 2s;")
+    worker = server.children()
+    for target in (f"{UPLOAD}?uploadType=multipart",
+                   f"{UPLOAD}?uploadType=media&name=a",
+                   f"/b/{bucket}/o/a/copyTo/b/{bucket}/o/b"):
+        body = part({"name": "a"}, data="x" * 50_000)
+        if "copyTo" in target:
+            body = b"{}"
+        with server.connect() as connection:
+            connection.send(
+                f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Type: "
+                "multipart/related; boundary=b\r\nContent-Length: "
+                f"{len(body)}\r\n\r\n".encode() + body)
+            time.sleep(.1)
+    time.sleep(.2)
+    assert asked(emulator) == []
+    assert server.children() == worker
+    server.expect("token")
+
+
+def test_deep_metadata_is_a_matter_of_depth_not_of_luck(spied, google,
+                                                        bucket):
+    server = spied()
+    for depth in (10, 100, 1000, 2040, 2048, 2049, 5000, 10_000):
+        for opening, closing in (('{"a":', "}"), ("[", "]")):
+            body = ('{"metadata":' + opening * depth + "1" + closing * depth
+                    + "}").encode()
+            response = server.request("PATCH", f"/b/{bucket}/o/a", {}, body)
+            assert response.status == (200 if depth < 2046 else 400), depth
+
+
+def test_who_may_read_a_bucket_is_not_told(spied, google, bucket):
+    """The default of Google's is to leave it out."""
+    server = spied()
+    server.get(f"/storage/v1/b/{bucket}?projection=full")
+    assert b"projection=full" not in google.requests[-1]
+
+
+def test_a_multipart_body_without_metadata_is_understood(spied, google,
+                                                         bucket):
+    body = b"--b\r\nContent-Type: application/json\r\n\r\n" \
+           b"--b\r\nContent-Type: text/x\r\n\r\nhello\r\n--b--\r\n"
+    response = multipart(spied(), bucket, body, query="&name=a")
+    assert response.status in (200, 400)
