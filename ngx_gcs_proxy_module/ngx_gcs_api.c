@@ -208,7 +208,10 @@ ngx_gcs_api_check(ngx_gcs_api_t *api)
         return rc;
     }
 
-    if (api->source.bucket.len) {
+    if (api->copy_source.len
+        || (api->op & (NGX_GCS_API_COPY|NGX_GCS_API_MOVE)))
+    {
+        /* a source without a bucket is none of those that are named */
 
         if (!ngx_gcs_api_bucket_allowed(api, &api->source.bucket)) {
             goto denied;
