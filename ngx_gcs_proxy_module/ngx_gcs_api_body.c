@@ -164,9 +164,15 @@ ngx_gcs_api_resource(ngx_gcs_api_t *api, json_t *resource)
                    "who may read an object is not set through \"gcs_api\"");
     }
 
+    /* in a change of metadata a null says something too */
+
+    if (acl && json_object_del(resource, "acl") != 0) {
+        return NGX_ERROR;
+    }
+
     json_object_foreach(resource, key, value) {
 
-        if (value != acl && !ngx_gcs_api_listed(ngx_gcs_api_members, key)) {
+        if (!ngx_gcs_api_listed(ngx_gcs_api_members, key)) {
             return ngx_gcs_api_refuse(api, 403, "api_not_supported",
                        "a member of the metadata that \"gcs_api\" does not "
                        "let pass");
