@@ -571,6 +571,12 @@ ngx_gcs_api_boundary(ngx_gcs_api_t *api, ngx_str_t *content_type,
         goto malformed;
     }
 
+    /* whether such a quote belongs to it is seen differently */
+
+    if (boundary->data[0] == '\'') {
+        goto malformed;
+    }
+
     for (i = 0; i < boundary->len; i++) {
         ch = boundary->data[i];
 
