@@ -212,8 +212,8 @@ ngx_http_gcs_header_filter(ngx_http_request_t *r)
 
         /* on the application's own origin, or as it is said */
 
-        sandbox = (glcf->sandbox == NGX_CONF_UNSET) ? (ctx && ctx->taken)
-                                                    : glcf->sandbox;
+        sandbox = (glcf->sandbox == NGX_CONF_UNSET)
+                  ? (glcf->api || (ctx && ctx->taken)) : glcf->sandbox;
 
         if (sandbox && !(ctx && ctx->list) && ngx_http_gcs_active_content(r)
             && ngx_http_gcs_add_header(r, "Content-Security-Policy",
