@@ -30,15 +30,24 @@ static ngx_int_t ngx_http_gcs_api_rewrite_body(ngx_http_request_t *r,
 ngx_int_t
 ngx_http_gcs_api_resolve(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 {
-    ngx_int_t            rc;
-    ngx_http_gcs_api_t  *api;
+    ngx_int_t                 rc;
+    ngx_http_gcs_api_t       *api;
+    ngx_http_gcs_loc_conf_t  *glcf;
 
-    if (ctx->api == NULL || !ctx->api->parsed) {
+    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
 
+    /* a variable may have asked before a "rewrite" led to here */
+
+    if (ctx->api == NULL || !ctx->api->parsed || ctx->api->conf != glcf->api
+        || ctx->api->rewritten == r->valid_unparsed_uri)
+    {
         api = ngx_pcalloc(r->pool, sizeof(ngx_http_gcs_api_t));
         if (api == NULL) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
+
+        api->conf = glcf->api;
+        api->rewritten = !r->valid_unparsed_uri;
 
         ctx->api = api;
         api->rc = ngx_http_gcs_api_parse(r, ctx);

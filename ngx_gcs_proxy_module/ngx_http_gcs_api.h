@@ -43,6 +43,7 @@ typedef enum {
 
 struct ngx_http_gcs_api_s {
     ngx_gcs_api_t                request;
+    ngx_http_gcs_api_conf_t     *conf;       /* for which it was parsed */
     ngx_int_t                    rc;         /* of its parsing */
     ngx_str_t                    origin;     /* "https://HOST/" */
     ngx_str_t                    type;       /* of the body, if made anew */
@@ -55,6 +56,7 @@ struct ngx_http_gcs_api_s {
     ngx_chain_t                 *free;
 
     unsigned                     parsed:1;
+    unsigned                     rewritten:1;
     unsigned                     sent:1;     /* the error */
 };
 
