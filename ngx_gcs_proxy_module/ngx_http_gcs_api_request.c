@@ -305,7 +305,7 @@ ngx_int_t
 ngx_http_gcs_api_lines_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    size_t               len;
+    size_t               i, len;
     u_char              *p;
     ngx_str_t           *agent, *type;
     ngx_http_gcs_ctx_t  *ctx;
@@ -321,6 +321,16 @@ ngx_http_gcs_api_lines_variable(ngx_http_request_t *r,
 
     agent = r->headers_in.user_agent ? &r->headers_in.user_agent->value : &own;
     agent = agent->len ? agent : &own;
+
+    for (i = 0; i < agent->len; i++) {
+
+        if ((agent->data[i] < 0x20 && agent->data[i] != '\t')
+            || agent->data[i] == 0x7f)
+        {
+            agent = &own;
+            break;
+        }
+    }
 
     type = &ctx->api->type;
 
