@@ -1330,3 +1330,27 @@ def test_a_multipart_body_without_metadata_is_understood(spied, google,
            b"--b\r\nContent-Type: text/x\r\n\r\nhello\r\n--b--\r\n"
     response = multipart(spied(), bucket, body, query="&name=a")
     assert response.status in (200, 400)
+
+
+def test_a_page_of_the_same_origin_may_write(front, emulator, bucket):
+    server = front()
+    for headers in ({"Origin": f"http://127.0.0.1:{server.port}"},
+                    {"Origin": f"https://127.0.0.1:{server.port}"},
+                    {"Sec-Fetch-Site": "same-origin"},
+                    {"Sec-Fetch-Site": "none"}, {}):
+        assert server.request("PUT", f"/{bucket}/a", headers,
+                              b"x").status == 200
+    for origin in ("http://127.0.0.1", f"http://127.0.0.1:{server.port}0",
+                   f"http://127.0.0.1:{server.port}/", "http://", "", "null",
+                   f"127.0.0.1:{server.port}",
+                   f"http://x127.0.0.1:{server.port}"):
+        assert server.request("PUT", f"/{bucket}/a", {"Origin": origin},
+                              b"x").status == 403, origin
+
+
+def test_a_copy_has_a_source_with_a_bucket(front, emulator, bucket):
+    for source in ("/o/secret", "//o/secret", "///o/secret"):
+        response = front().request(
+            "POST", f"/storage/v1/b{source}/rewriteTo/b/{bucket}/o/x")
+        assert 400 <= response.status < 500
+    assert asked(emulator) == []
