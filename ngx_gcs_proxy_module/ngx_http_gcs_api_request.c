@@ -26,6 +26,8 @@ typedef struct {
 } ngx_http_gcs_api_name_t;
 
 
+static ngx_uint_t ngx_http_gcs_api_foreign(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx);
 static ngx_int_t ngx_http_gcs_api_header(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx, ngx_str_t *name, ngx_str_t *value);
 static ngx_http_gcs_api_name_t *ngx_http_gcs_api_known(ngx_str_t *name);
@@ -110,6 +112,14 @@ ngx_http_gcs_api_headers(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
 
+    if ((ctx->api->request.needs & (NGX_GCS_API_WRITES|NGX_GCS_API_DELETES))
+        && ngx_http_gcs_api_foreign(r, ctx))
+    {
+        return ngx_gcs_api_refuse(&ctx->api->request, NGX_HTTP_FORBIDDEN,
+                   "api_cross_site",
+                   "a page of another site has made this request");
+    }
+
     part = &r->headers_in.headers.part;
     h = part->elts;
 
@@ -145,6 +155,52 @@ ngx_http_gcs_api_headers(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
     }
 
     return NGX_OK;
+}
+
+
+/*
+ * A browser sends a POST for any page, with what it has of cookies, and from
+ * where it is.  It tells whose page it was; other clients tell nothing.
+ */
+
+static ngx_uint_t
+ngx_http_gcs_api_foreign(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
+{
+    u_char     *p, *last;
+    ngx_str_t  *value, ours;
+
+    value = ngx_http_gcs_find_header(&r->headers_in.headers,
+                                     "sec-fetch-site");
+
+    if (value && !ngx_gcs_api_is(value, "same-origin")
+        && !ngx_gcs_api_is(value, "none"))
+    {
+        return 1;
+    }
+
+    value = ngx_http_gcs_find_header(&r->headers_in.headers, "origin");
+
+    if (value == NULL) {
+        return 0;
+    }
+
+    /* the scheme is not compared, TLS may end in front of us */
+
+    last = value->data + value->len;
+    p = ngx_strlchr(value->data, last, '/');
+
+    ours = ctx->api->origin;
+
+    while (*ours.data++ != '/') {
+        /* void */
+    }
+
+    ours.len = ctx->api->origin.len - (ours.data - ctx->api->origin.data);
+
+    /* "/HOST" and "/HOST/" */
+
+    return p == NULL || (size_t) (last - p) != ours.len
+           || ngx_strncasecmp(p + 1, ours.data, ours.len - 1) != 0;
 }
 
 
