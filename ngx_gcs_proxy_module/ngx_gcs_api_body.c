@@ -164,8 +164,6 @@ ngx_gcs_api_resource(ngx_gcs_api_t *api, json_t *resource)
                    "who may read an object is not set through \"gcs_api\"");
     }
 
-    /* in a change of metadata a null says something too */
-
     if (acl && json_object_del(resource, "acl") != 0) {
         return NGX_ERROR;
     }
@@ -567,13 +565,11 @@ ngx_gcs_api_boundary(ngx_gcs_api_t *api, ngx_str_t *content_type,
         boundary->len -= 2;
     }
 
-    if (boundary->len == 0 || boundary->len > NGX_GCS_API_BOUNDARY_MAX) {
-        goto malformed;
-    }
-
     /* whether such a quote belongs to it is seen differently */
 
-    if (boundary->data[0] == '\'') {
+    if (boundary->len == 0 || boundary->len > NGX_GCS_API_BOUNDARY_MAX
+        || boundary->data[0] == '\'')
+    {
         goto malformed;
     }
 
