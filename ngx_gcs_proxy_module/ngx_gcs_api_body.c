@@ -454,7 +454,7 @@ ngx_gcs_api_multipart(ngx_gcs_api_t *api, ngx_str_t *content_type,
     }
 
     body.data = json;
-    body.len = end - json;
+    body.len = (end > json) ? end - json : 0;
 
     p = end + sizeof("\n--") - 1 + boundary.len;
     p = ngx_gcs_api_line(p, last);

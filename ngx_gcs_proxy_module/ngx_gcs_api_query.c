@@ -348,7 +348,8 @@ ngx_gcs_api_query_value(ngx_gcs_api_t *api, ngx_gcs_api_param_t *param)
 /*
  * What is not sent: an API key, which gsutil adds to everything when it has no
  * credential, and what Node leaves in the query when it deletes what it has
- * listed.  Who is billed is said in a header.
+ * listed.  Who is billed is said in a header, and who may do what with a
+ * bucket, which Go asks for, is nobody's business here.
  */
 
 ngx_int_t
@@ -373,6 +374,8 @@ ngx_gcs_api_query_check(ngx_gcs_api_t *api)
         if (ngx_gcs_api_query_is(&param[i].name, "key")
             || ngx_gcs_api_query_is(&param[i].name, "userProject")
             || ngx_gcs_api_query_is(&param[i].name, "name")
+            || (api->op == NGX_GCS_API_BUCKET
+                && ngx_gcs_api_query_is(&param[i].name, "projection"))
             || (api->op == NGX_GCS_API_DELETE
                 && (param[i].ops & (NGX_GCS_API_LIST|NGX_GCS_API_DELETE))
                 && (ngx_gcs_api_query_is(&param[i].name, "force")

@@ -358,6 +358,10 @@ ngx_http_gcs_api_handler(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
         return ngx_http_gcs_api_refuse(r, ctx, rc);
     }
 
+    if (ngx_http_gcs_api_moved(r, ctx) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     switch (api->request.body) {
 
     case NGX_GCS_API_NONE:
@@ -385,6 +389,10 @@ ngx_http_gcs_api_handler(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
                                     "metadata_too_large",
                                     "metadata of more than 64 KiB");
             return ngx_http_gcs_api_refuse(r, ctx, rc);
+        }
+
+        if (ngx_http_gcs_api_limit_body(r, ctx) != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
 
         break;
@@ -425,6 +433,11 @@ ngx_http_gcs_api_body_handler(ngx_http_request_t *r)
     /* it has set one that reads the body */
 
     r->read_event_handler = ngx_http_block_reading;
+
+    if (ctx->api->loc_conf) {
+        r->loc_conf = ctx->api->loc_conf;
+        ctx->api->loc_conf = NULL;
+    }
 
     rc = NGX_OK;
 

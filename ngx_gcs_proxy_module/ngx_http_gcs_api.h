@@ -47,6 +47,7 @@ struct ngx_http_gcs_api_s {
     ngx_int_t                    rc;         /* of its parsing */
     ngx_str_t                    origin;     /* "https://HOST/" */
     ngx_str_t                    type;       /* of the body, if made anew */
+    void                       **loc_conf;   /* the real one, meanwhile */
 
     /* the answer */
     ngx_http_gcs_api_mode_e      mode;
@@ -101,6 +102,17 @@ ngx_int_t ngx_http_gcs_api_judge(ngx_http_request_t *r,
 
 
 /* ngx_http_gcs_api_request.c */
+
+/*
+ * Lets nginx read no more of a body of metadata than it may have, also where
+ * its length is not known: until api->loc_conf is put back.
+ */
+ngx_int_t ngx_http_gcs_api_limit_body(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx);
+
+/* notes what is no longer there when an object has another name */
+ngx_int_t ngx_http_gcs_api_moved(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx);
 
 /* collects the headers of the client that go to GCS, or refuses one */
 ngx_int_t ngx_http_gcs_api_headers(ngx_http_request_t *r,

@@ -453,3 +453,67 @@ ngx_http_gcs_api_length_variable(ngx_http_request_t *r,
 
     return NGX_OK;
 }
+
+
+ngx_int_t
+ngx_http_gcs_api_limit_body(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
+{
+    void                      **loc_conf;
+    ngx_http_core_loc_conf_t   *clcf, *limited;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    if (clcf->client_max_body_size
+        && clcf->client_max_body_size <= NGX_GCS_API_METADATA_MAX)
+    {
+        return NGX_OK;
+    }
+
+    loc_conf = ngx_palloc(r->pool, ngx_http_max_module * sizeof(void *));
+    limited = ngx_palloc(r->pool, sizeof(ngx_http_core_loc_conf_t));
+
+    if (loc_conf == NULL || limited == NULL) {
+        return NGX_ERROR;
+    }
+
+    *limited = *clcf;
+    limited->client_max_body_size = NGX_GCS_API_METADATA_MAX;
+
+    ngx_memcpy(loc_conf, r->loc_conf, ngx_http_max_module * sizeof(void *));
+
+    loc_conf[ngx_http_core_module.ctx_index] = limited;
+
+    ctx->api->loc_conf = r->loc_conf;
+    r->loc_conf = loc_conf;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_gcs_api_moved(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
+{
+    ngx_int_t         rc;
+    ngx_str_t         uri;
+    ngx_gcs_object_t  object;
+
+    ngx_str_null(&ctx->moved);
+
+    if (ctx->api->request.op != NGX_GCS_API_MOVE) {
+        return NGX_OK;
+    }
+
+    uri = ctx->uri;
+    object = ctx->object;
+
+    ctx->object = ctx->api->request.source;
+
+    rc = ngx_http_gcs_make_uri(r, ctx);
+
+    ctx->moved = ctx->uri;
+
+    ctx->uri = uri;
+    ctx->object = object;
+
+    return rc;
+}

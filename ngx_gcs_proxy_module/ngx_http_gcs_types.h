@@ -315,6 +315,7 @@ typedef struct {
 
     ngx_gcs_object_t             object;
     ngx_str_t                    uri;        /* escaped "/bucket/object" */
+    ngx_str_t                    moved;      /* the same of what goes away */
     ngx_http_gcs_takeover_t     *takeover;   /* NULL: there is none */
     ngx_http_gcs_api_t          *api;        /* NULL: not of "gcs_api" */
     ngx_array_t                 *given;      /* ngx_keyval_t: the client's

@@ -35,7 +35,7 @@ typedef struct {
 static ngx_int_t ngx_http_gcs_written_init_zone(ngx_shm_zone_t *shm_zone,
     void *data);
 static ngx_atomic_t *ngx_http_gcs_written_number(
-    ngx_http_gcs_main_conf_t *gmcf, ngx_http_gcs_ctx_t *ctx);
+    ngx_http_gcs_main_conf_t *gmcf, ngx_http_gcs_ctx_t *ctx, ngx_str_t *uri);
 static ngx_uint_t ngx_http_gcs_written_here(ngx_http_gcs_main_conf_t *gmcf,
     ngx_gcs_object_t *object);
 
@@ -124,21 +124,26 @@ ngx_http_gcs_written_init_zone(ngx_shm_zone_t *shm_zone, void *data)
 void
 ngx_http_gcs_written(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 {
+    ngx_uint_t                 i;
     ngx_atomic_t              *number;
     ngx_http_gcs_main_conf_t  *gmcf;
 
     gmcf = ngx_http_get_module_main_conf(r, ngx_http_gcs_proxy_module);
 
-    number = ngx_http_gcs_written_number(gmcf, ctx);
+    for (i = 0; i < 2; i++) {
 
-    if (number == NULL) {
-        return;
+        number = ngx_http_gcs_written_number(gmcf, ctx, i ? &ctx->moved
+                                                          : &ctx->uri);
+        if (number == NULL) {
+            continue;
+        }
+
+        ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                       "http gcs written: \"%V\"", i ? &ctx->moved
+                                                     : &ctx->uri);
+
+        (void) ngx_atomic_fetch_add(number, 1);
     }
-
-    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
-                   "http gcs written: \"%V\"", &ctx->uri);
-
-    (void) ngx_atomic_fetch_add(number, 1);
 }
 
 
@@ -188,7 +193,7 @@ ngx_http_gcs_written_variable(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    number = ngx_http_gcs_written_number(gmcf, ctx);
+    number = ngx_http_gcs_written_number(gmcf, ctx, &ctx->uri);
 
     if (number == NULL) {
         return NGX_OK;
@@ -214,13 +219,13 @@ ngx_http_gcs_written_variable(ngx_http_request_t *r,
 
 static ngx_atomic_t *
 ngx_http_gcs_written_number(ngx_http_gcs_main_conf_t *gmcf,
-    ngx_http_gcs_ctx_t *ctx)
+    ngx_http_gcs_ctx_t *ctx, ngx_str_t *uri)
 {
     uint32_t                 hash;
     ngx_slab_pool_t         *shpool;
     ngx_http_gcs_written_t  *written;
 
-    if (gmcf->written_zone == NULL || !ctx->addressed) {
+    if (gmcf->written_zone == NULL || !ctx->addressed || uri->len == 0) {
         return NULL;
     }
 
@@ -231,7 +236,7 @@ ngx_http_gcs_written_number(ngx_http_gcs_main_conf_t *gmcf,
         return NULL;
     }
 
-    hash = ngx_murmur_hash2(ctx->uri.data, ctx->uri.len);
+    hash = ngx_murmur_hash2(uri->data, uri->len);
 
     return &written->numbers[hash % NGX_HTTP_GCS_WRITTEN_SLOTS];
 }

@@ -1249,7 +1249,7 @@ def test_a_client_of_http2_is_checked_likewise(spied, google, bucket,
 
     def ask(target, *more):
         return subprocess.run(
-            ["curl", "-s", "-m", "5", "--http2-prior-knowledge", "-w",
+            ["curl", "-s", "-m", "20", "--http2-prior-knowledge", "-w",
              "\n%{http_code}", "-D", "-", *more,
              f"http://127.0.0.1:{server.ports['PORT_H2']}{target}"],
             capture_output=True).stdout
@@ -1264,7 +1264,7 @@ def test_a_client_of_http2_is_checked_likewise(spied, google, bucket,
     before = len(google.requests)
     with open(file, "rb") as stdin:
         told = subprocess.run(
-            ["curl", "-s", "-m", "5", "--http2-prior-knowledge", "-w",
+            ["curl", "-s", "-m", "20", "--http2-prior-knowledge", "-w",
              "\n%{http_code}", "-X", "POST", "-H", kind, "-T", "-",
              f"http://127.0.0.1:{server.ports['PORT_H2']}{UPLOAD}"
              "?uploadType=multipart"], stdin=stdin,
