@@ -10,6 +10,10 @@
 /* the steps of "gcs_check", one after another, from event to event */
 
 
+static void ngx_http_gcs_check_unsaid(ngx_http_gcs_check_run_t *run,
+    ngx_uint_t kept);
+
+
 static ngx_http_gcs_check_stage_pt  ngx_http_gcs_check_stages[] = {
     ngx_http_gcs_check_credential,
     ngx_http_gcs_check_token,
@@ -27,7 +31,6 @@ static ngx_http_gcs_check_stage_pt  ngx_http_gcs_check_stages[] = {
 ngx_http_gcs_check_run_t *
 ngx_http_gcs_check_create(ngx_http_gcs_check_t *check, ngx_str_t *user_project)
 {
-    ngx_uint_t                 i;
     ngx_pool_t                *pool;
     ngx_gcs_check_t           *report;
     ngx_http_gcs_check_run_t  *run;
@@ -62,14 +65,35 @@ ngx_http_gcs_check_create(ngx_http_gcs_check_t *check, ngx_str_t *user_project)
     report->port = check->port;
     report->billed = ngx_gcs_check_word(user_project);
 
-    for (i = 0; i < NGX_GCS_CHECK_STEPS; i++) {
-        report->steps[i].required = (check->required >> i) & 1;
-
-        ngx_gcs_check_say(report, i, NGX_GCS_CHECK_SKIPPED,
-                          "nothing was asked: an earlier step has failed");
-    }
+    ngx_http_gcs_check_unsaid(run, 0);
 
     return run;
+}
+
+
+/* all steps but those kept, as bits, are as if nothing had been asked */
+
+static void
+ngx_http_gcs_check_unsaid(ngx_http_gcs_check_run_t *run, ngx_uint_t kept)
+{
+    ngx_uint_t             i;
+    ngx_gcs_check_step_t  *step;
+
+    for (i = 0; i < NGX_GCS_CHECK_STEPS; i++) {
+
+        if ((kept >> i) & 1) {
+            continue;
+        }
+
+        step = &run->report.steps[i];
+
+        ngx_memzero(step, sizeof(ngx_gcs_check_step_t));
+
+        step->required = (run->check->required >> i) & 1;
+
+        ngx_gcs_check_say(&run->report, i, NGX_GCS_CHECK_SKIPPED,
+                          "nothing was asked: an earlier step has failed");
+    }
 }
 
 
@@ -140,6 +164,13 @@ ngx_http_gcs_check_again(ngx_http_gcs_check_run_t *run)
 
     ngx_str_null(&run->page);
     ngx_str_null(&run->object);
+
+    /* a step that is not reached again has nothing of the first try's */
+
+    ngx_http_gcs_check_unsaid(run,
+                              ((ngx_uint_t) 1 << NGX_GCS_CHECK_CREDENTIAL)
+                              |((ngx_uint_t) 1 << NGX_GCS_CHECK_TLS)
+                              |((ngx_uint_t) 1 << NGX_GCS_CHECK_CLOCK));
 
     ngx_http_gcs_check_go(run);
 }
