@@ -7,6 +7,7 @@
 #include "ngx_http_gcs.h"
 
 
+static ngx_uint_t ngx_http_gcs_local_passed_on(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_gcs_local_text(ngx_str_t *text);
 static ngx_uint_t ngx_http_gcs_local_address(struct sockaddr *sa);
 static ngx_uint_t ngx_http_gcs_local_inet(in_addr_t addr);
@@ -27,14 +28,11 @@ ngx_uint_t
 ngx_http_gcs_local(ngx_http_request_t *r)
 {
     ngx_str_t                   text;
-    ngx_uint_t                  i, key;
+    ngx_uint_t                  key;
     ngx_connection_t           *c;
     ngx_http_variable_value_t  *v;
 
-    static ngx_str_t   name = ngx_string("realip_remote_addr");
-    static char       *headers[] = {
-        "X-Forwarded-For", "X-Real-IP", "Forwarded", "Via"
-    };
+    static ngx_str_t  name = ngx_string("realip_remote_addr");
 
     c = r->connection;
 
@@ -69,13 +67,54 @@ ngx_http_gcs_local(ngx_http_request_t *r)
         }
     }
 
-    for (i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
+    return !ngx_http_gcs_local_passed_on(r);
+}
+
+
+/* each proxy has its own way to tell of the client, or of what it asked for */
+
+static ngx_uint_t
+ngx_http_gcs_local_passed_on(ngx_http_request_t *r)
+{
+    size_t            len;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    static char    *headers[] = {
+        "X-Real-IP", "Forwarded", "Via", "X-Client-IP",
+        "X-Cluster-Client-IP", "True-Client-IP", "CF-Connecting-IP", NULL
+    };
+    static u_char   prefix[] = "X-Forwarded-";
+
+    for (i = 0; headers[i]; i++) {
         if (ngx_http_gcs_find_header(&r->headers_in.headers, headers[i])) {
-            return 0;
+            return 1;
         }
     }
 
-    return 1;
+    len = sizeof(prefix) - 1;
+    part = &r->headers_in.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                return 0;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (h[i].key.len >= len
+            && ngx_strncasecmp(h[i].key.data, prefix, len) == 0)
+        {
+            return 1;
+        }
+    }
 }
 
 
