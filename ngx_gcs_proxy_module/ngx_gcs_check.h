@@ -187,6 +187,9 @@ ngx_int_t ngx_gcs_check_refusal(ngx_pool_t *pool, ngx_uint_t status,
 ngx_int_t ngx_gcs_check_list(ngx_pool_t *pool, ngx_str_t *body,
     ngx_uint_t xml, ngx_gcs_check_list_t *list);
 
+/* whether it is a resource of the JSON API that has this name */
+ngx_uint_t ngx_gcs_check_named(ngx_str_t *body, ngx_str_t *name);
+
 /*
  * Reads an answer of testIamPermissions: which of names, up to NULL, are held
  * as bits.  NGX_DECLINED: it is none.

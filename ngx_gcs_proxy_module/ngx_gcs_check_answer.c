@@ -352,6 +352,28 @@ ngx_gcs_check_list_add(ngx_pool_t *pool, ngx_str_t *name, off_t size,
 }
 
 
+ngx_uint_t
+ngx_gcs_check_named(ngx_str_t *body, ngx_str_t *name)
+{
+    json_t      *json, *value;
+    ngx_uint_t   named;
+
+    json = body->len ? json_loadb((char *) body->data, body->len, 0, NULL)
+                     : NULL;
+
+    value = json_object_get(json, "name");
+
+    named = json_is_string(value)
+            && json_string_length(value) == name->len
+            && ngx_memcmp(json_string_value(value), name->data, name->len)
+               == 0;
+
+    json_decref(json);
+
+    return named;
+}
+
+
 ngx_int_t
 ngx_gcs_check_permissions(ngx_str_t *body, char **names, ngx_uint_t *held)
 {

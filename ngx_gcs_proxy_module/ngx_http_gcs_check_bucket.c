@@ -189,6 +189,16 @@ ngx_http_gcs_check_bucket_answer(ngx_http_gcs_check_run_t *run,
     step = &report->steps[NGX_GCS_CHECK_BUCKET];
 
     if (res->status == NGX_HTTP_OK) {
+
+        /* others answer 200 to anything: a portal, a wrong endpoint */
+
+        if (!ngx_http_gcs_hmac(run->identity)
+            && !ngx_gcs_check_named(&res->body, &run->check->target.bucket))
+        {
+            return ngx_http_gcs_check_refused(run, NGX_GCS_CHECK_BUCKET, res,
+                                              "the answer is not the bucket");
+        }
+
         ngx_gcs_check_say(report, NGX_GCS_CHECK_BUCKET, NGX_GCS_CHECK_OK,
                           "found, and its properties may be read");
         return NGX_OK;

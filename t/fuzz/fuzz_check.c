@@ -50,6 +50,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
 
     (void) ngx_gcs_check_permissions(&body, names, &held);
+    (void) ngx_gcs_check_named(&body, &body);
 
     fuzz_check(ngx_gcs_check_refusal(pool, 403, &body, &refusal) == NGX_OK);
     fuzz_clean(&refusal.code, NGX_GCS_CHECK_ERROR_MAX);

@@ -241,12 +241,18 @@ static void
 test_lists(void)
 {
     size_t                 i;
-    ngx_str_t              body;
+    ngx_str_t              body, name;
     ngx_uint_t             held;
     ngx_pool_t            *pool;
     ngx_gcs_check_list_t   list;
 
     static char  *names[] = { "a", "b", NULL };
+    static char  *named[] = {
+        "{\"location\":\"EU\",\"name\":\"the-bucket\"}",
+        "{\"name\":\"the-bucke\"}", "{\"name\":\"the-buckets\"}",
+        "{\"name\":\"the-bucker\"}", "{\"name\":5}", "{}", "[]",
+        "\"the-bucket\"", "{\"name\":\"the-buck", "<html>", ""
+    };
 
     static struct {
         ngx_uint_t   xml;
@@ -309,6 +315,13 @@ test_lists(void)
         test_check(test_equal(&list.name, table[i].name), table[i].body);
         test_check(list.size == table[i].size, table[i].body);
         test_check(test_equal(&list.next, table[i].next), table[i].body);
+    }
+
+    name = test_text(pool, "the-bucket");
+
+    for (i = 0; i < sizeof(named) / sizeof(named[0]); i++) {
+        body = test_text(pool, named[i]);
+        test_check(ngx_gcs_check_named(&body, &name) == (i == 0), named[i]);
     }
 
     body = test_text(pool, "{\"permissions\":[\"b\",\"x\",5]}");
