@@ -31,13 +31,14 @@ static ngx_int_t ngx_http_gcs_check_unanswered(ngx_http_gcs_check_run_t *run,
     ngx_str_t *err);
 
 
-/* in the order of ngx_http_gcs_check_header_e */
+/* res->headers of an answer are in this order */
 
 static char  *ngx_http_gcs_check_wanted[] = {
     "Date",
     "Content-Range",
     "Access-Control-Allow-Origin",
     "Access-Control-Expose-Headers",
+    "Content-Encoding",
     NULL
 };
 
@@ -451,9 +452,19 @@ ngx_int_t
 ngx_http_gcs_check_refused(ngx_http_gcs_check_run_t *run, ngx_uint_t step,
     ngx_gcs_response_t *res, char *message)
 {
+    ngx_str_t                body;
     ngx_gcs_check_refusal_t  refusal;
 
-    if (ngx_gcs_check_refusal(run->pool, res->status, &res->body, &refusal)
+    body = res->body;
+
+    if (res->headers[4].len) {
+
+        /* compressed, as a request for a range lets it be: not a text */
+
+        body.len = 0;
+    }
+
+    if (ngx_gcs_check_refusal(run->pool, res->status, &body, &refusal)
         != NGX_OK)
     {
         return NGX_ERROR;
