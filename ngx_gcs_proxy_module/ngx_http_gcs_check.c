@@ -25,6 +25,7 @@ typedef struct {
 } ngx_http_gcs_check_waiter_t;
 
 
+static ngx_uint_t ngx_http_gcs_check_valid(ngx_http_gcs_check_t *check);
 static ngx_int_t ngx_http_gcs_check_start(ngx_http_request_t *r,
     ngx_http_gcs_check_t *check);
 static ngx_int_t ngx_http_gcs_check_wait(ngx_http_request_t *r,
@@ -70,9 +71,7 @@ ngx_http_gcs_check_handler(ngx_http_request_t *r)
         return rc;
     }
 
-    if (check->done
-        && ngx_current_msec - check->ended < (ngx_msec_t) check->valid * 1000)
-    {
+    if (ngx_http_gcs_check_valid(check)) {
         return ngx_http_gcs_check_send(r, check);
     }
 
@@ -93,6 +92,27 @@ ngx_http_gcs_check_handler(ngx_http_request_t *r)
     }
 
     return ngx_http_gcs_check_wait(r, check);
+}
+
+
+/* one bad moment is not held against a probe for as long as a good one */
+
+static ngx_uint_t
+ngx_http_gcs_check_valid(ngx_http_gcs_check_t *check)
+{
+    time_t  valid;
+
+    if (check->done == NULL) {
+        return 0;
+    }
+
+    valid = check->valid;
+
+    if (!ngx_gcs_check_passed(&check->done->report)) {
+        valid = ngx_min(valid, NGX_HTTP_GCS_CHECK_FAILED);
+    }
+
+    return ngx_current_msec - check->ended < (ngx_msec_t) valid * 1000;
 }
 
 

@@ -20,6 +20,9 @@
 #define NGX_HTTP_GCS_CHECK_STEP   10000
 #define NGX_HTTP_GCS_CHECK_TOTAL  30000
 
+/* seconds: a result that has failed is shown no longer */
+#define NGX_HTTP_GCS_CHECK_FAILED  5
+
 /* how many origins may be given */
 #define NGX_HTTP_GCS_CHECK_ORIGINS  8
 
