@@ -216,12 +216,14 @@ void ngx_gcs_check_because(ngx_gcs_check_t *check, ngx_uint_t step,
 
 /*
  * The report as JSON or as a page of HTML, from pool; now tells how old it is.
- * NGX_ERROR: memory is out.
+ * A brief one is for strangers: of the steps it has what is the same for
+ * everybody's, and nothing that names an account, a bucket or an object, or is
+ * in Google's words.  NGX_ERROR: memory is out.
  */
 ngx_int_t ngx_gcs_check_json(ngx_pool_t *pool, ngx_gcs_check_t *check,
-    time_t now, ngx_str_t *out);
+    time_t now, ngx_uint_t brief, ngx_str_t *out);
 ngx_int_t ngx_gcs_check_html(ngx_pool_t *pool, ngx_gcs_check_t *check,
-    time_t now, ngx_str_t *out);
+    time_t now, ngx_uint_t brief, ngx_str_t *out);
 
 
 #endif /* _NGX_GCS_CHECK_H_INCLUDED_ */

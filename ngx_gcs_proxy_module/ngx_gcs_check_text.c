@@ -13,13 +13,15 @@
 
 
 static void ngx_gcs_check_json_step(ngx_gcs_metrics_text_t *text,
-    ngx_gcs_check_step_t *step, ngx_str_t *name);
+    ngx_gcs_check_step_t *step, ngx_str_t *name, ngx_uint_t brief);
 static void ngx_gcs_check_json_string(ngx_gcs_metrics_text_t *text,
     char *name, ngx_str_t *value);
 static void ngx_gcs_check_json_time(ngx_gcs_metrics_text_t *text, char *name,
     time_t when);
+static void ngx_gcs_check_html_whose(ngx_gcs_metrics_text_t *text,
+    ngx_gcs_check_t *check);
 static void ngx_gcs_check_html_step(ngx_gcs_metrics_text_t *text,
-    ngx_gcs_check_step_t *step, ngx_str_t *name);
+    ngx_gcs_check_step_t *step, ngx_str_t *name, ngx_uint_t brief);
 static void ngx_gcs_check_html_part(ngx_gcs_metrics_text_t *text,
     char *before, ngx_str_t *value, char *after);
 static void ngx_gcs_check_html_escape(ngx_gcs_metrics_text_t *text,
@@ -59,7 +61,7 @@ static char  ngx_gcs_check_head[] =
 
 ngx_int_t
 ngx_gcs_check_json(ngx_pool_t *pool, ngx_gcs_check_t *check, time_t now,
-    ngx_str_t *out)
+    ngx_uint_t brief, ngx_str_t *out)
 {
     ngx_str_t                kind;
     ngx_uint_t               i;
@@ -75,11 +77,13 @@ ngx_gcs_check_json(ngx_pool_t *pool, ngx_gcs_check_t *check, time_t now,
     ngx_gcs_metrics_put(&text, ngx_gcs_check_passed(check) ? "ok" : "failed");
     ngx_gcs_metrics_put(&text, "\"");
 
-    ngx_gcs_check_json_string(&text, "url", &check->url);
-    ngx_gcs_check_json_string(&text, "credentials", &check->credentials);
-    ngx_gcs_check_json_string(&text, "type", &kind);
-    ngx_gcs_check_json_string(&text, "account", &check->account);
-    ngx_gcs_check_json_string(&text, "endpoint", &check->endpoint);
+    if (!brief) {
+        ngx_gcs_check_json_string(&text, "url", &check->url);
+        ngx_gcs_check_json_string(&text, "credentials", &check->credentials);
+        ngx_gcs_check_json_string(&text, "type", &kind);
+        ngx_gcs_check_json_string(&text, "account", &check->account);
+        ngx_gcs_check_json_string(&text, "endpoint", &check->endpoint);
+    }
 
     ngx_gcs_check_json_time(&text, "checked", check->when);
 
@@ -92,7 +96,7 @@ ngx_gcs_check_json(ngx_pool_t *pool, ngx_gcs_check_t *check, time_t now,
     for (i = 0; i < NGX_GCS_CHECK_STEPS; i++) {
         ngx_gcs_metrics_put(&text, i ? ",\n" : "\n");
         ngx_gcs_check_json_step(&text, &check->steps[i],
-                                &ngx_gcs_check_names[i]);
+                                &ngx_gcs_check_names[i], brief);
     }
 
     ngx_gcs_metrics_put(&text, "]}\n");
@@ -103,7 +107,7 @@ ngx_gcs_check_json(ngx_pool_t *pool, ngx_gcs_check_t *check, time_t now,
 
 static void
 ngx_gcs_check_json_step(ngx_gcs_metrics_text_t *text,
-    ngx_gcs_check_step_t *step, ngx_str_t *name)
+    ngx_gcs_check_step_t *step, ngx_str_t *name, ngx_uint_t brief)
 {
     ngx_str_t  cause, remedy;
 
@@ -126,11 +130,17 @@ ngx_gcs_check_json_step(ngx_gcs_metrics_text_t *text,
     ngx_gcs_metrics_put(text, ",\"ms\":");
     ngx_gcs_metrics_number(text, step->msec);
 
-    ngx_gcs_check_json_string(text, "message", &step->message);
-    ngx_gcs_check_json_string(text, "error", &step->error);
+    if (!brief) {
+        ngx_gcs_check_json_string(text, "message", &step->message);
+        ngx_gcs_check_json_string(text, "error", &step->error);
+    }
+
     ngx_gcs_check_json_string(text, "cause", &cause);
     ngx_gcs_check_json_string(text, "remedy", &remedy);
-    ngx_gcs_check_json_string(text, "command", &step->command);
+
+    if (!brief) {
+        ngx_gcs_check_json_string(text, "command", &step->command);
+    }
 
     ngx_gcs_metrics_put(text, "}");
 }
@@ -196,10 +206,10 @@ ngx_gcs_check_json_time(ngx_gcs_metrics_text_t *text, char *name, time_t when)
 
 ngx_int_t
 ngx_gcs_check_html(ngx_pool_t *pool, ngx_gcs_check_t *check, time_t now,
-    ngx_str_t *out)
+    ngx_uint_t brief, ngx_str_t *out)
 {
     char                    *state;
-    ngx_str_t                kind;
+    ngx_str_t                title;
     ngx_uint_t               i;
     ngx_gcs_metrics_text_t   text;
 
@@ -207,24 +217,22 @@ ngx_gcs_check_html(ngx_pool_t *pool, ngx_gcs_check_t *check, time_t now,
 
     text.pool = pool;
 
-    kind = ngx_gcs_check_string(check->kind);
+    title = brief ? ngx_gcs_check_string("gcs_check") : check->url;
     state = ngx_gcs_check_passed(check) ? "ok" : "failed";
 
     ngx_gcs_metrics_put(&text, ngx_gcs_check_head);
 
-    ngx_gcs_check_html_part(&text, "<h1>", &check->url, ": <span class=\"");
+    ngx_gcs_check_html_part(&text, "<h1>", &title, ": <span class=\"");
     ngx_gcs_metrics_put(&text, state);
     ngx_gcs_metrics_put(&text, "\">");
     ngx_gcs_metrics_put(&text, state);
     ngx_gcs_metrics_put(&text, "</span></h1>\n<p>");
 
-    ngx_gcs_check_html_part(&text, "Credentials <b>", &check->credentials,
-                            "</b>");
-    ngx_gcs_check_html_part(&text, ", ", &kind, "");
-    ngx_gcs_check_html_part(&text, ", ", &check->account, "");
-    ngx_gcs_check_html_part(&text, "; endpoint ", &check->endpoint, "");
+    if (!brief) {
+        ngx_gcs_check_html_whose(&text, check);
+    }
 
-    ngx_gcs_metrics_put(&text, "; checked ");
+    ngx_gcs_metrics_put(&text, "Checked ");
     ngx_gcs_metrics_number(&text, ngx_max(now - check->when, 0));
     ngx_gcs_metrics_put(&text, " s ago, in ");
     ngx_gcs_metrics_number(&text, check->msec);
@@ -232,7 +240,7 @@ ngx_gcs_check_html(ngx_pool_t *pool, ngx_gcs_check_t *check, time_t now,
 
     for (i = 0; i < NGX_GCS_CHECK_STEPS; i++) {
         ngx_gcs_check_html_step(&text, &check->steps[i],
-                                &ngx_gcs_check_names[i]);
+                                &ngx_gcs_check_names[i], brief);
     }
 
     ngx_gcs_metrics_put(&text, "</table>\n</body>\n</html>\n");
@@ -242,8 +250,25 @@ ngx_gcs_check_html(ngx_pool_t *pool, ngx_gcs_check_t *check, time_t now,
 
 
 static void
+ngx_gcs_check_html_whose(ngx_gcs_metrics_text_t *text, ngx_gcs_check_t *check)
+{
+    ngx_str_t  kind;
+
+    kind = ngx_gcs_check_string(check->kind);
+
+    ngx_gcs_check_html_part(text, "Credentials <b>", &check->credentials,
+                            "</b>");
+    ngx_gcs_check_html_part(text, ", ", &kind, "");
+    ngx_gcs_check_html_part(text, ", ", &check->account, "");
+    ngx_gcs_check_html_part(text, "; endpoint ", &check->endpoint, "");
+
+    ngx_gcs_metrics_put(text, ". ");
+}
+
+
+static void
 ngx_gcs_check_html_step(ngx_gcs_metrics_text_t *text,
-    ngx_gcs_check_step_t *step, ngx_str_t *name)
+    ngx_gcs_check_step_t *step, ngx_str_t *name, ngx_uint_t brief)
 {
     char       *state;
     ngx_str_t   cause, remedy;
@@ -264,11 +289,18 @@ ngx_gcs_check_html_step(ngx_gcs_metrics_text_t *text,
     ngx_gcs_metrics_put(text, state);
     ngx_gcs_metrics_put(text, "</td><td>");
 
-    ngx_gcs_check_html_part(text, "<p>", &step->message, "</p>");
-    ngx_gcs_check_html_part(text, "<p><code>", &step->error, "</code></p>");
+    if (!brief) {
+        ngx_gcs_check_html_part(text, "<p>", &step->message, "</p>");
+        ngx_gcs_check_html_part(text, "<p><code>", &step->error,
+                                "</code></p>");
+    }
+
     ngx_gcs_check_html_part(text, "<p>", &cause, "</p>");
     ngx_gcs_check_html_part(text, "<p>", &remedy, "</p>");
-    ngx_gcs_check_html_part(text, "<pre>", &step->command, "</pre>");
+
+    if (!brief) {
+        ngx_gcs_check_html_part(text, "<pre>", &step->command, "</pre>");
+    }
 
     ngx_gcs_metrics_put(text, "</td><td class=\"ms\">");
     ngx_gcs_metrics_number(text, step->msec);

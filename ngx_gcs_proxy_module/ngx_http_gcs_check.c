@@ -327,7 +327,7 @@ ngx_http_gcs_check_send(ngx_http_request_t *r, ngx_http_gcs_check_t *check)
 {
     ngx_int_t                  rc;
     ngx_str_t                 *type;
-    ngx_uint_t                 html, status;
+    ngx_uint_t                 html, brief, status;
     ngx_gcs_check_t           *report;
     ngx_http_complex_value_t   cv;
 
@@ -344,16 +344,21 @@ ngx_http_gcs_check_send(ngx_http_request_t *r, ngx_http_gcs_check_t *check)
 
     report = &check->done->report;
 
+    /* whoever else may ask is not told whose it is */
+
+    brief = !ngx_http_gcs_local(r);
     html = ngx_http_gcs_check_wants_html(r);
     type = &types[html];
 
     ngx_memzero(&cv, sizeof(ngx_http_complex_value_t));
 
     if (html) {
-        rc = ngx_gcs_check_html(r->pool, report, ngx_time(), &cv.value);
+        rc = ngx_gcs_check_html(r->pool, report, ngx_time(), brief,
+                                &cv.value);
 
     } else {
-        rc = ngx_gcs_check_json(r->pool, report, ngx_time(), &cv.value);
+        rc = ngx_gcs_check_json(r->pool, report, ngx_time(), brief,
+                                &cv.value);
     }
 
     if (rc != NGX_OK

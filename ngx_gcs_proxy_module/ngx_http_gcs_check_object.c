@@ -98,14 +98,8 @@ ngx_http_gcs_check_read_answer(ngx_http_gcs_check_run_t *run,
         return NGX_ERROR;
     }
 
-    if (run->check->everyone) {
-        ngx_gcs_check_say(report, NGX_GCS_CHECK_READ, NGX_GCS_CHECK_OK,
-                          "an object was read");
-
-    } else {
-        ngx_gcs_check_say(report, NGX_GCS_CHECK_READ, NGX_GCS_CHECK_OK,
-                          "\"%V\" was read", &name);
-    }
+    ngx_gcs_check_say(report, NGX_GCS_CHECK_READ, NGX_GCS_CHECK_OK,
+                      "\"%V\" was read", &name);
 
     if (run->size == 0
         || (res->status == NGX_HTTP_RANGE_NOT_SATISFIABLE && run->size == -1))

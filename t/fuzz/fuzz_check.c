@@ -69,14 +69,14 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_check(check.member.len == 0
                || memchr(check.member.data, '\'', check.member.len) == NULL);
 
-    fuzz_check(ngx_gcs_check_json(pool, &check, 0, &out) == NGX_OK);
+    fuzz_check(ngx_gcs_check_json(pool, &check, 0, 0, &out) == NGX_OK);
 
     json = json_loadb((char *) out.data, out.len,
                       JSON_REJECT_DUPLICATES|JSON_ALLOW_NUL, NULL);
     fuzz_check(json_is_object(json));
     json_decref(json);
 
-    fuzz_check(ngx_gcs_check_html(pool, &check, 0, &out) == NGX_OK);
+    fuzz_check(ngx_gcs_check_html(pool, &check, 0, 0, &out) == NGX_OK);
 
     ngx_destroy_pool(pool);
 

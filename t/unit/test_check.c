@@ -606,7 +606,7 @@ test_formats(void)
     ngx_gcs_check_say(&check, NGX_GCS_CHECK_LIST, NGX_GCS_CHECK_FAILED, "%s",
                       evil);
 
-    test_check(ngx_gcs_check_json(pool, &check, 103, &out) == NGX_OK, NULL);
+    test_check(ngx_gcs_check_json(pool, &check, 103, 0, &out) == NGX_OK, NULL);
 
     json = json_loadb((char *) out.data, out.len, JSON_REJECT_DUPLICATES,
                       NULL);
@@ -626,10 +626,10 @@ test_formats(void)
 
     /* a clock that was set back */
 
-    test_check(ngx_gcs_check_json(pool, &check, 50, &out) == NGX_OK
+    test_check(ngx_gcs_check_json(pool, &check, 50, 0, &out) == NGX_OK
                && test_contains(&out, "\"age\":0,"), NULL);
 
-    test_check(ngx_gcs_check_html(pool, &check, 103, &out) == NGX_OK, NULL);
+    test_check(ngx_gcs_check_html(pool, &check, 103, 0, &out) == NGX_OK, NULL);
     test_check(test_contains(&out, "&lt;/script&gt;&lt;b &quot;&#39;&amp;"),
                NULL);
     test_check(!test_contains(&out, "</script"), NULL);
@@ -705,8 +705,8 @@ test_no_memory(void)
 
         rc = NGX_OK;
 
-        if (ngx_gcs_check_json(pool, &check, 0, &out) != NGX_OK
-            || ngx_gcs_check_html(pool, &check, 0, &out) != NGX_OK
+        if (ngx_gcs_check_json(pool, &check, 0, 0, &out) != NGX_OK
+            || ngx_gcs_check_html(pool, &check, 0, 0, &out) != NGX_OK
             || shim_allocs >= at)
         {
             rc = NGX_ERROR;
