@@ -15,7 +15,7 @@ import pytest
 from emulator import content
 from harness.api import BUCKET, FOREIGN, LIMITED, OTHER, PLAIN
 
-pytest_plugins = ["harness.api_plugin"]
+from harness.api_plugin import *  # noqa: F401, F403, E402 (fixtures)
 
 MIB = 1 << 20
 BODY = b"0123456789" * 10

@@ -9,7 +9,7 @@ import pytest
 from emulator import content
 from harness.api import BUCKET, FOREIGN, INSIDE, LIMITED, OTHER
 
-pytest_plugins = ["harness.api_plugin"]
+from harness.api_plugin import *  # noqa: F401, F403, E402 (fixtures)
 
 # It would ask for gRPC first, and for a minute; it looks here when imported.
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")

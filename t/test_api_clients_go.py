@@ -20,7 +20,7 @@ from emulator import content
 from harness.api import (BUCKET, FOREIGN, INSIDE, LIMITED, OTHER, ClientError,
                          Driver, headers_of, resident)
 
-pytest_plugins = ["harness.api_plugin"]
+from harness.api_plugin import *  # noqa: F401, F403, E402 (fixtures)
 pytestmark = pytest.mark.timeout(200)  # the first one builds the program
 
 TESTS = Path(__file__).resolve().parent

@@ -12,7 +12,7 @@ from harness.api import (BUCKET, FOREIGN, INSIDE, LIMITED, OTHER, ClientError,
                          Driver, headers_of, resident)
 from test_signed_urls import node_packages  # noqa: F401
 
-pytest_plugins = ["harness.api_plugin"]
+from harness.api_plugin import *  # noqa: F401, F403, E402 (fixtures)
 
 PROGRAM = Path(__file__).resolve().parent / "api" / "node.js"
 MIB = 1 << 20

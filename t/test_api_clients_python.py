@@ -24,7 +24,7 @@ from harness.api import (ACCOUNT, BUCKET, FOREIGN, INSIDE, LIMITED, OTHER,
 from harness.nginx import VALGRIND
 from test_write_stream import files
 
-pytest_plugins = ["harness.api_plugin"]
+from harness.api_plugin import *  # noqa: F401, F403, E402 (fixtures)
 
 MIB = 1 << 20
 LARGE = 9 * MIB                        # the library uploads it in a session
@@ -706,9 +706,11 @@ def test_without_a_token_the_library_is_told_to_try_again(gateways, google):
 
 def test_the_library_tries_again_when_google_is_busy(gateway, store,
                                                      google):
-    google.fault(kind="storage", status=429)
+    """So is the library's own look at the bucket, in another thread."""
+    google.fault(kind="storage", status=429, count=2)
     assert store.blob("a.txt").download_as_bytes() == BODY
-    assert [record["status"] for record in gateway.seen()] == [429, 200]
+    statuses = [record["status"] for record in gateway.seen()]
+    assert statuses in ([429, 200], [429, 429, 200])
 
 
 def test_an_object_s_path_is_the_same_in_every_api(gateway, google):

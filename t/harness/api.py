@@ -51,7 +51,7 @@ STRANGE = re.compile(r"cookie|proxy-|x-forwarded-|x-http-method|x-real-ip"
                      r"|origin\Z", re.IGNORECASE)
 
 BY_ITSELF = re.compile(
-    r"/storage/v1/b/[^/?]+\?(projection=noAcl|fields=name)&")
+    r"/storage/v1/b/[^/?]+\?(fields=name&)?prettyPrint=false$")
 
 # no proxy, no dot file and no identity of this machine decides anything
 PLAIN = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": "/nowhere",
