@@ -91,8 +91,12 @@ ngx_http_gcs_check_connected(ngx_http_gcs_check_run_t *run, ngx_int_t rc,
     } else if (ngx_strlcasestrn(err->data, err->data + err->len,
                                 (u_char *) "SSL", 2)
                || ngx_strlcasestrn(err->data, err->data + err->len,
-                                   (u_char *) "certificate", 10))
+                                   (u_char *) "certificate", 10)
+               || ngx_strlcasestrn(err->data, err->data + err->len,
+                                   (u_char *) "trust anchors", 12))
     {
+        /* libcurl has but words for it, and other ones in each version */
+
         ngx_memzero(&refusal, sizeof(ngx_gcs_check_refusal_t));
 
         refusal.status = NGX_GCS_CHECK_UNANSWERED;

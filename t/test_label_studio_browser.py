@@ -255,10 +255,14 @@ def test_a_pdf_is_shown(desk, emulator):
                         content_type="application/pdf")
     page = desk(PDF, pdf="page.pdf")
     page.page.locator("embed").wait_for()
+    playwright = pytest.importorskip("playwright.sync_api")
 
     def green() -> bool:
         page.page.wait_for_timeout(50)
-        picture = page.page.locator("embed").screenshot()
+        try:
+            picture = page.page.locator("embed").screenshot()
+        except playwright.Error:
+            return False        # the page was drawn anew meanwhile
         return page.page.evaluate(COUNT, [
             "data:image/png;base64," + base64.b64encode(picture).decode(),
             list(media.GREEN)]) > 20_000
