@@ -112,9 +112,6 @@ void ngx_gcs_list_out_query(ngx_gcs_list_out_t *out, u_char *p, size_t n);
 /* a size for people: "17 B", "1.4 KiB" */
 void ngx_gcs_list_out_size(ngx_gcs_list_out_t *out, off_t size);
 
-/* the length of the character at p, or 0 if it is not well-formed */
-size_t ngx_gcs_list_utf8(u_char *p, u_char *last);
-
 
 /* ngx_gcs_list_html.c */
 

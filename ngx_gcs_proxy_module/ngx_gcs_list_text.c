@@ -9,6 +9,7 @@
 
 #include "ngx_gcs_escape.h"
 #include "ngx_gcs_list_parts.h"
+#include "ngx_gcs_object.h"
 
 
 typedef u_char *(*ngx_gcs_list_escape_pt)(u_char *dst, u_char *src,
@@ -73,7 +74,7 @@ ngx_gcs_list_out_json(ngx_gcs_list_out_t *out, u_char *p, size_t n)
 
     while (p < last) {
         ch = *p;
-        len = ngx_gcs_list_utf8(p, last);
+        len = ngx_gcs_object_character(p, last);
 
         if (len && ch >= 0x20 && ch != '"' && ch != '\\' && ch != 0x7f) {
             p += len;
@@ -123,7 +124,7 @@ ngx_gcs_list_out_html(ngx_gcs_list_out_t *out, u_char *p, size_t n)
     start = p;
 
     while (p < last) {
-        len = ngx_gcs_list_utf8(p, last);
+        len = ngx_gcs_object_character(p, last);
         text = NULL;
 
         if (len == 0 || *p < 0x20 || *p == 0x7f) {
@@ -226,49 +227,4 @@ ngx_gcs_list_out_size(ngx_gcs_list_out_t *out, off_t size)
     }
 
     ngx_gcs_list_out(out, units[unit]);
-}
-
-
-/* RFC 3629, section 4 */
-
-size_t
-ngx_gcs_list_utf8(u_char *p, u_char *last)
-{
-    u_char  low, high;
-    size_t  i, n;
-
-    low = 0x80;
-    high = 0xbf;
-
-    if (*p < 0x80) {
-        return 1;
-
-    } else if (*p >= 0xc2 && *p <= 0xdf) {
-        n = 2;
-
-    } else if (*p >= 0xe0 && *p <= 0xef) {
-        n = 3;
-        low = (*p == 0xe0) ? 0xa0 : 0x80;
-        high = (*p == 0xed) ? 0x9f : 0xbf;
-
-    } else if (*p >= 0xf0 && *p <= 0xf4) {
-        n = 4;
-        low = (*p == 0xf0) ? 0x90 : 0x80;
-        high = (*p == 0xf4) ? 0x8f : 0xbf;
-
-    } else {
-        return 0;
-    }
-
-    if ((size_t) (last - p) < n || p[1] < low || p[1] > high) {
-        return 0;
-    }
-
-    for (i = 2; i < n; i++) {
-        if (p[i] < 0x80 || p[i] > 0xbf) {
-            return 0;
-        }
-    }
-
-    return n;
 }

@@ -9,6 +9,7 @@
 
 #include "ngx_gcs_crypto.h"
 #include "ngx_gcs_metrics.h"
+#include "ngx_gcs_object.h"
 
 
 /* to be changed with the meaning or the order of the counters */
@@ -23,7 +24,6 @@ static ngx_gcs_metrics_row_t *ngx_gcs_metrics_find(
     ngx_gcs_metrics_table_t *table, ngx_atomic_uint_t key, ngx_uint_t *made);
 static void ngx_gcs_metrics_describe(ngx_gcs_metrics_row_t *row,
     ngx_atomic_uint_t owner, ngx_str_t *name);
-static size_t ngx_gcs_metrics_utf8(u_char *p, u_char *last);
 
 
 char  *ngx_gcs_metrics_codes[NGX_GCS_METRICS_CODES] = {
@@ -386,7 +386,7 @@ ngx_gcs_metrics_clean(ngx_pool_t *pool, ngx_str_t *text)
     last = src + text->len;
 
     while (src < last) {
-        n = ngx_gcs_metrics_utf8(src, last);
+        n = ngx_gcs_object_character(src, last);
 
         if (n == 0) {
             p = ngx_cpymem(p, "\xef\xbf\xbd", 3);
@@ -401,49 +401,4 @@ ngx_gcs_metrics_clean(ngx_pool_t *pool, ngx_str_t *text)
     clean.len = p - clean.data;
 
     return clean;
-}
-
-
-/* the length of the character at p; 0: there is none (RFC 3629) */
-
-static size_t
-ngx_gcs_metrics_utf8(u_char *p, u_char *last)
-{
-    size_t  i, n;
-    u_char  low, high;
-
-    low = 0x80;
-    high = 0xbf;
-
-    if (*p < 0x80) {
-        return 1;
-
-    } else if (*p >= 0xc2 && *p <= 0xdf) {
-        n = 2;
-
-    } else if (*p >= 0xe0 && *p <= 0xef) {
-        n = 3;
-        low = (*p == 0xe0) ? 0xa0 : 0x80;
-        high = (*p == 0xed) ? 0x9f : 0xbf;
-
-    } else if (*p >= 0xf0 && *p <= 0xf4) {
-        n = 4;
-        low = (*p == 0xf0) ? 0x90 : 0x80;
-        high = (*p == 0xf4) ? 0x8f : 0xbf;
-
-    } else {
-        return 0;
-    }
-
-    if ((size_t) (last - p) < n || p[1] < low || p[1] > high) {
-        return 0;
-    }
-
-    for (i = 2; i < n; i++) {
-        if (p[i] < 0x80 || p[i] > 0xbf) {
-            return 0;
-        }
-    }
-
-    return n;
 }

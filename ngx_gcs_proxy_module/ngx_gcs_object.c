@@ -14,7 +14,6 @@
 #define NGX_GCS_BUCKET_MAX  222
 
 
-static size_t ngx_gcs_object_utf8(u_char *p, u_char *last);
 static ngx_int_t ngx_gcs_object_hex(u_char c);
 static ngx_int_t ngx_gcs_object_unescape(u_char *dst, u_char *src,
     size_t size);
@@ -119,7 +118,7 @@ ngx_gcs_object_check(ngx_str_t *name)
             return "object name contains NUL, CR or LF";
         }
 
-        n = ngx_gcs_object_utf8(p, last);
+        n = ngx_gcs_object_character(p, last);
 
         if (n == 0) {
             return "object name is not valid UTF-8";
@@ -132,13 +131,8 @@ ngx_gcs_object_check(ngx_str_t *name)
 }
 
 
-/*
- * The length of the character at p, or 0 if it is not well-formed: RFC 3629,
- * section 4.  nginx's own ngx_utf8_decode() lets surrogates pass.
- */
-
-static size_t
-ngx_gcs_object_utf8(u_char *p, u_char *last)
+size_t
+ngx_gcs_object_character(u_char *p, u_char *last)
 {
     u_char  low, high;
     size_t  i, n;

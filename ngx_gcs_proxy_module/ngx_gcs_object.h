@@ -69,5 +69,12 @@ ngx_int_t ngx_gcs_object_decode_path(ngx_pool_t *pool, ngx_str_t *raw,
  */
 ngx_uint_t ngx_gcs_object_same_path(ngx_str_t *path, ngx_str_t *uri);
 
+/*
+ * The length in bytes of the character at p, which is before last; 0: it is
+ * not well-formed (RFC 3629, section 4).  nginx's own ngx_utf8_decode() lets
+ * surrogates pass.
+ */
+size_t ngx_gcs_object_character(u_char *p, u_char *last);
+
 
 #endif /* _NGX_GCS_OBJECT_H_INCLUDED_ */
