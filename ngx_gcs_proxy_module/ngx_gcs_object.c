@@ -96,8 +96,8 @@ ngx_gcs_bucket_check(ngx_str_t *bucket)
 char *
 ngx_gcs_object_check(ngx_str_t *name)
 {
-    size_t   n;
-    u_char  *p, *last;
+    size_t   i, n;
+    u_char  *p;
 
     if (name->len > NGX_GCS_OBJECT_MAX) {
         return "object name is longer than 1024 bytes";
@@ -109,22 +109,19 @@ ngx_gcs_object_check(ngx_str_t *name)
         return "object name is a dot segment";
     }
 
-    p = name->data;
-    last = p + name->len;
+    for (i = 0; i < name->len; i += n) {
 
-    while (p < last) {
+        p = &name->data[i];
 
         if (*p == '\0' || *p == CR || *p == LF) {
             return "object name contains NUL, CR or LF";
         }
 
-        n = ngx_gcs_object_character(p, last);
+        n = ngx_gcs_object_character(p, name->data + name->len);
 
         if (n == 0) {
             return "object name is not valid UTF-8";
         }
-
-        p += n;
     }
 
     return NULL;
