@@ -168,7 +168,9 @@ ngx_gcs_check_secret(u_char *p, size_t len)
 {
     size_t  i, n, part;
 
-    static char  *prefixes[] = { "ya29.", "eyJ", "GOCSPX-", NULL };
+    /* other words have the first two in them, but do not begin so */
+
+    static char  *prefixes[] = { "eyJ", "1//0", "ya29.", "GOCSPX-", NULL };
 
     part = 0;
 
@@ -182,11 +184,9 @@ ngx_gcs_check_secret(u_char *p, size_t len)
             return 1;
         }
 
-        if (i && p[i - 1] != '/') {
-            continue;
-        }
+        n = (i && p[i - 1] != '/') ? 2 : 0;
 
-        for (n = 0; prefixes[n]; n++) {
+        for ( /* void */ ; prefixes[n]; n++) {
             if (len - i > ngx_strlen(prefixes[n])
                 && ngx_strncmp(p + i, prefixes[n], ngx_strlen(prefixes[n]))
                    == 0)

@@ -68,6 +68,10 @@ test_clean(void)
         { "/o/ya29.abc", "..." },
         { "(eyJhbGci.eyJ)", "(...)" },
         { "GOCSPX-abc", "..." },
+        { "token%3Dya29.abc", "..." },
+        { "1//0abc", "..." },
+        { "bucket1//0abc", "bucket1//0abc" },
+        { "a/keyJson", "a/keyJson" },
         { "reader@p.iam.gserviceaccount.com has",
           "reader@p.iam.gserviceaccount.com has" },
         { NULL, NULL }
