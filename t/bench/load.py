@@ -1,10 +1,11 @@
-"""Requests per second and processor time per request, by wrk."""
+"""Requests per second and processor time per request."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,32 +86,48 @@ def burst(bench: Bench, target: Target, path: str, connections: int,
     environment = {**os.environ, **{name: str(value) for name, value
                                     in variables.items()}}
 
+    return run(target, target.url(path), environment,
+               "wrk", "-t1", f"-c{connections}", f"-d{seconds}s",
+               "-s", str(file))
+
+
+def swallow(target: Target, path: str, connections: int, seconds: int) \
+        -> tuple[dict[str, int], float]:
+    """The same of large objects, by a program that does not look at them."""
+
+    return run(target, target.url(path), None,
+               sys.executable, "-m", "bench.swallow",
+               f"-c{connections}", f"-s{seconds}")
+
+
+def run(target: Target, url: str, environment: dict[str, str] | None,
+        *command: str) -> tuple[dict[str, int], float]:
     worker = target.server.worker
     before = cpu_time(worker)
-    done = subprocess.run(
-        ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s",
-         "-s", str(file), target.url(path)],
-        env=environment, capture_output=True, text=True)
+    done = subprocess.run([*command, url], env=environment,
+                          capture_output=True, text=True)
     cpu = cpu_time(worker) - before
 
     line = done.stdout.rpartition("RESULT ")[2]
     if done.returncode or not line.startswith("{"):
-        raise SystemExit(f"wrk failed:\n{done.stdout}{done.stderr}")
+        raise SystemExit(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
     result = json.loads(line)
     if result["errors"] or not result["requests"]:
-        raise SystemExit(f"{target.url(path)}: {result}\n"
-                         + target.server.words())
+        raise SystemExit(f"{url}: {result}\n{target.server.words()}")
     return result, cpu
 
 
 def measure(bench: Bench, target: Target, scheme: str, case: Case,
             seconds: int) -> Measured:
     """One burst of load on one proxy."""
-    result, cpu = burst(bench, target, f"/{scheme}{case.path}",
-                        case.connections, seconds,
-                        RANGES if case.ranged else "", RANGE=case.size)
+    path = f"/{scheme}{case.path}"
 
-    # of large ones many are under way at the end: parts of them count
-    count = result["requests"] if case.size < 1 << 20 \
-        else result["bytes"] / case.size
+    if case.size < 1 << 20:
+        result, cpu = burst(bench, target, path, case.connections, seconds,
+                            RANGES if case.ranged else "", RANGE=case.size)
+        count: float = result["requests"]
+    else:
+        # many are under way at the end: parts of them count
+        result, cpu = swallow(target, path, case.connections, seconds)
+        count = result["bytes"] / case.size
     return Measured(count / result["us"] * 1e6, cpu / count)
