@@ -28,13 +28,13 @@ RATIO = re.compile(r"\d+\.\d\d")
 UNMEASURED = ("not measured", "—")
 
 
-def bench(module: Path, *arguments: str, **more: str) \
+def bench(module: Path, *arguments: str, timeout: int = 110, **more: str) \
         -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "GCS_MODULE": str(module),
                    "PYTHONPATH": str(HERE), **more}
     return subprocess.run([sys.executable, "-m", "bench", *arguments],
                           env=environment, cwd=HERE, capture_output=True,
-                          text=True, timeout=110, stdin=subprocess.DEVNULL)
+                          text=True, timeout=timeout, stdin=subprocess.DEVNULL)
 
 
 def ran(done: subprocess.CompletedProcess[str]) -> str:
@@ -68,7 +68,8 @@ def quick_studio(module: Path) -> dict[tuple[str, ...], list[list[str]]]:
         available()
     except Missing as why:
         pytest.skip(f"no Label Studio: {why}")
-    return tables(ran(bench(module, "--quick", "studio")))
+    # a Label Studio takes a while to begin
+    return tables(ran(bench(module, "--quick", "studio", timeout=290)))
 
 
 def test_a_quick_run_prints_a_ratio_for_each_measurement(quick):
@@ -102,6 +103,7 @@ def test_the_document_has_the_tables_that_the_benchmarks_print(quick):
     assert set(quick) <= set(documented)
 
 
+@pytest.mark.timeout(300)
 def test_label_studio_is_compared_with_the_module_before_it(quick_studio):
     [[head, rows]] = quick_studio.items()
 
