@@ -216,7 +216,8 @@ def test_official_client_sees_conditions_and_permissions(storage):
 # Token endpoint
 
 def sign(google, key, claims=None, header=None, key_name="default"):
-    """An assertion; a claim or header member of None is left out."""
+    """An assertion; a claim or header member of None is left out, and times
+    are seconds from now."""
     from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.serialization import \
@@ -225,8 +226,11 @@ def sign(google, key, claims=None, header=None, key_name="default"):
 
     now = int(time.time())
     members = {"iss": key["client_email"], "scope": SCOPE,
-               "aud": google.token_uri, "iat": now, "exp": now + 3600}
-    members.update(claims or {})
+               "aud": google.token_uri, "iat": 0, "exp": 3600,
+               **(claims or {})}
+    for name in ("iat", "exp"):
+        if members[name] is not None:
+            members[name] += now
     head = {"alg": "RS256", "typ": "JWT", "kid": key["private_key_id"]}
     head.update(header or {})
 
@@ -270,11 +274,11 @@ SHORT = "Invalid JWT: Token must be a short-lived token"
      "Invalid grant: account not found"),
     ({"iat": None}, {}, "default", 400, "invalid_grant", SHORT),
     ({"exp": None}, {}, "default", 400, "invalid_grant", SHORT),
-    ({"exp": int(time.time()) + 7200}, {}, "default", 400, "invalid_grant",
+    ({"exp": 7200}, {}, "default", 400, "invalid_grant",
      SHORT),
-    ({"iat": int(time.time()) - 7200, "exp": int(time.time()) - 3600}, {},
+    ({"iat": -7200, "exp": -3600}, {},
      "default", 400, "invalid_grant", SHORT),
-    ({"iat": int(time.time()) + 900, "exp": int(time.time()) + 1800}, {},
+    ({"iat": 900, "exp": 1800}, {},
      "default", 400, "invalid_grant", SHORT),
     ({"scope": ""}, {}, "default", 400, "invalid_scope",
      "Invalid OAuth scope or ID token audience provided."),
@@ -299,7 +303,7 @@ def test_token_endpoint_refuses_wrong_assertions(
 @pytest.mark.parametrize("claims, header", [
     ({}, {}), ({}, {"kid": None}),
     ({"aud": "https://oauth2.googleapis.com/token"}, {}),
-    ({"iat": int(time.time()) + 200, "exp": int(time.time()) + 3500}, {}),
+    ({"iat": 200, "exp": 3500}, {}),
 ])
 def test_token_endpoint_accepts_right_assertions(google, key, claims, header):
     status, answer = exchange(google, sign(google, key, claims, header))

@@ -364,9 +364,9 @@ def test_a_slow_token_endpoint_slows_nobody_else(request, serve, name):
         url = f"{scheme}://127.0.0.1:{endpoint.port}"
 
     with endpoint:
-        block = "token_endpoint {}/token?{}; timeout 30s;"
+        block = "token_endpoint {}/token?{}; timeout 100s;"
         troubled = serve(
-            block.format(url, 0), location="gcs_token_timeout 30s;",
+            block.format(url, 0), location="gcs_token_timeout 100s;",
             http="".join(f"gcs_credentials more{i} {{ file %%KEY%%; "
                          + block.format(url, i) + "}\n"
                          for i in range(1, MORE)),

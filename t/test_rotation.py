@@ -374,10 +374,10 @@ def test_no_endpoint_that_hangs_slows_anybody_else(  # noqa: F811
             blocks.append(f"file {key}; impersonate {TARGET}; "
                           f"iam_endpoint {where};")
         text = "access_log off; gcs_endpoint %%EMULATOR%%;" \
-            "gcs_token_timeout 60s;" + keep
+            "gcs_token_timeout 100s;" + keep
         places = ""
         for i, block in enumerate(blocks):
-            text += f"gcs_credentials c{i} {{ {block} timeout 30s; }}\n"
+            text += f"gcs_credentials c{i} {{ {block} timeout 100s; }}\n"
             places += (f"location /{i}/ {{ gcs_pass gs://test-bucket; "
                        f"gcs_auth c{i}; }}\n")
         troubled = nginx(text + ping.replace("@@", places))
