@@ -13,6 +13,7 @@
 #include <ngx_http.h>
 
 #include "ngx_http_gcs_types.h"
+#include "ngx_http_gcs_header.h"
 #include "ngx_gcs_check_cause.h"
 #include "ngx_http_gcs_check.h"
 #include "ngx_http_gcs_cors.h"

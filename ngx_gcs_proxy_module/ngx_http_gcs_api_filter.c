@@ -214,55 +214,45 @@ ngx_http_gcs_api_text(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
 static ngx_int_t
 ngx_http_gcs_api_clean(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 {
-    ngx_int_t         rc;
-    ngx_str_t         made;
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
+    ngx_int_t                    rc;
+    ngx_str_t                    made;
+    ngx_table_elt_t             *h;
+    ngx_http_gcs_header_walk_t   at;
 
     static ngx_str_t  location[] = {
         ngx_string("location"), ngx_null_string
     };
 
-    part = ctx->part;
-    h = part->elts;
-
-    for (i = ctx->nelts; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return NGX_OK;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].hash == 0) {
+    for (h = ngx_http_gcs_header_from(&at, ctx->part, ctx->nelts);
+         h;
+         h = ngx_http_gcs_header_next(&at))
+    {
+        if (h->hash == 0) {
             continue;
         }
 
-        if (ngx_http_gcs_api_header_is(&h[i].key, ngx_http_gcs_api_dropped)) {
-            h[i].hash = 0;
+        if (ngx_http_gcs_api_header_is(&h->key, ngx_http_gcs_api_dropped)) {
+            h->hash = 0;
             continue;
         }
 
-        if (!ngx_http_gcs_api_header_is(&h[i].key, location)) {
+        if (!ngx_http_gcs_api_header_is(&h->key, location)) {
             continue;
         }
 
         rc = ngx_gcs_api_location(&ctx->api->request, &ctx->api->origin,
-                                  &h[i].value, &made);
+                                  &h->value, &made);
 
         if (rc == NGX_ERROR) {
             return NGX_ERROR;
         }
 
         if (rc == NGX_OK) {
-            h[i].value = made;
+            h->value = made;
         }
     }
+
+    return NGX_OK;
 }
 
 

@@ -106,11 +106,10 @@ static ngx_http_gcs_api_name_t  ngx_http_gcs_api_names[] = {
 ngx_int_t
 ngx_http_gcs_api_headers(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 {
-    ngx_int_t         rc;
-    ngx_str_t         name;
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
+    ngx_int_t                    rc;
+    ngx_str_t                    name;
+    ngx_table_elt_t             *h;
+    ngx_http_gcs_header_walk_t   at;
 
     if ((ctx->api->request.needs & (NGX_GCS_API_WRITES|NGX_GCS_API_DELETES))
         && ngx_http_gcs_api_foreign(r, ctx))
@@ -120,29 +119,18 @@ ngx_http_gcs_api_headers(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
                    "a page of another site has made this request");
     }
 
-    part = &r->headers_in.headers.part;
-    h = part->elts;
-
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                break;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].hash == 0) {
+    for (h = ngx_http_gcs_header_first(&at, &r->headers_in.headers);
+         h;
+         h = ngx_http_gcs_header_next(&at))
+    {
+        if (h->hash == 0) {
             continue;
         }
 
-        name.data = h[i].lowcase_key;
-        name.len = h[i].key.len;
+        name.data = h->lowcase_key;
+        name.len = h->key.len;
 
-        rc = ngx_http_gcs_api_header(r, ctx, &name, &h[i].value);
+        rc = ngx_http_gcs_api_header(r, ctx, &name, &h->value);
         if (rc != NGX_OK) {
             return rc;
         }

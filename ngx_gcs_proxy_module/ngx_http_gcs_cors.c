@@ -196,43 +196,29 @@ ngx_http_gcs_cors_in_effect(ngx_http_request_t *r, ngx_uint_t ruled)
 void
 ngx_http_gcs_cors_read(ngx_http_request_t *r, ngx_http_gcs_cors_request_t *in)
 {
-    size_t            len;
-    u_char           *name;
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
+    size_t                       len;
+    u_char                      *name;
+    ngx_table_elt_t             *h;
+    ngx_http_gcs_header_walk_t   at;
 
     ngx_memzero(in, sizeof(ngx_http_gcs_cors_request_t));
 
-    part = &r->headers_in.headers.part;
-    h = part->elts;
-
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].hash == 0) {
+    for (h = ngx_http_gcs_header_first(&at, &r->headers_in.headers);
+         h;
+         h = ngx_http_gcs_header_next(&at))
+    {
+        if (h->hash == 0) {
             continue;
         }
 
-        name = h[i].key.data;
-        len = h[i].key.len;
-
-        if (len == sizeof("origin") - 1
-            && ngx_strncasecmp(name, (u_char *) "origin", len) == 0)
-        {
-            in->origin = h[i].value;
+        if (ngx_http_gcs_header_named(h, "origin", sizeof("origin") - 1)) {
+            in->origin = h->value;
             in->origins++;
             continue;
         }
+
+        name = h->key.data;
+        len = h->key.len;
 
         if (len <= sizeof("access-control-request-") - 1
             || ngx_strncasecmp(name, (u_char *) "access-control-request-",
@@ -248,20 +234,20 @@ ngx_http_gcs_cors_read(ngx_http_request_t *r, ngx_http_gcs_cors_request_t *in)
         if (len == 6
             && ngx_strncasecmp(name, (u_char *) "method", len) == 0)
         {
-            in->method = h[i].value;
+            in->method = h->value;
             in->methods++;
 
         } else if (len == 7
                    && ngx_strncasecmp(name, (u_char *) "headers", len) == 0)
         {
-            in->headers = h[i].value;
+            in->headers = h->value;
             in->lists++;
 
         } else if (len == sizeof("private-network") - 1
                    && ngx_strncasecmp(name, (u_char *) "private-network", len)
                       == 0
-                   && h[i].value.len == 4
-                   && ngx_memcmp(h[i].value.data, "true", 4) == 0)
+                   && h->value.len == 4
+                   && ngx_memcmp(h->value.data, "true", 4) == 0)
         {
             in->private_network = 1;
         }

@@ -93,30 +93,18 @@ static void
 ngx_http_gcs_cors_strip(ngx_http_request_t *r, char *name, size_t len,
     ngx_uint_t prefix)
 {
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
+    ngx_table_elt_t             *h;
+    ngx_http_gcs_header_walk_t   at;
 
-    part = &r->headers_out.headers.part;
-    h = part->elts;
-
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].hash && (h[i].key.len == len
-                          || (prefix && h[i].key.len > len))
-            && ngx_strncasecmp(h[i].key.data, (u_char *) name, len) == 0)
+    for (h = ngx_http_gcs_header_first(&at, &r->headers_out.headers);
+         h;
+         h = ngx_http_gcs_header_next(&at))
+    {
+        if (h->hash
+            && (h->key.len == len || (prefix && h->key.len > len))
+            && ngx_strncasecmp(h->key.data, (u_char *) name, len) == 0)
         {
-            h[i].hash = 0;
+            h->hash = 0;
         }
     }
 }
@@ -319,42 +307,32 @@ static ngx_table_elt_t *
 ngx_http_gcs_cors_missing(ngx_http_request_t *r, ngx_str_t *name,
     ngx_uint_t *missing)
 {
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h, *vary;
+    ngx_table_elt_t             *h, *vary;
+    ngx_http_gcs_header_walk_t   at;
 
     vary = NULL;
     *missing = 1;
 
-    part = &r->headers_out.headers.part;
-    h = part->elts;
-
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return vary;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].hash == 0 || h[i].key.len != sizeof("Vary") - 1
-            || ngx_strncasecmp(h[i].key.data, (u_char *) "Vary", 4) != 0)
+    for (h = ngx_http_gcs_header_first(&at, &r->headers_out.headers);
+         h;
+         h = ngx_http_gcs_header_next(&at))
+    {
+        if (h->hash == 0
+            || !ngx_http_gcs_header_named(h, "Vary", sizeof("Vary") - 1))
         {
             continue;
         }
 
         if (vary == NULL) {
-            vary = &h[i];
+            vary = h;
         }
 
-        if (ngx_http_gcs_cors_listed(&h[i].value, name)) {
+        if (ngx_http_gcs_cors_listed(&h->value, name)) {
             *missing = 0;
         }
     }
+
+    return vary;
 }
 
 

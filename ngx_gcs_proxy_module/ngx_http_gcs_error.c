@@ -237,33 +237,22 @@ ngx_http_gcs_error_element(ngx_http_request_t *r, ngx_str_t *body, char *open,
 ngx_str_t *
 ngx_http_gcs_find_header(ngx_list_t *headers, char *name)
 {
-    size_t            len;
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
+    size_t                       len;
+    ngx_table_elt_t             *h;
+    ngx_http_gcs_header_walk_t   at;
 
     len = ngx_strlen(name);
-    part = &headers->part;
-    h = part->elts;
 
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return NULL;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].hash && h[i].key.len == len
-            && ngx_strncasecmp(h[i].key.data, (u_char *) name, len) == 0)
-        {
-            return &h[i].value;
+    for (h = ngx_http_gcs_header_first(&at, headers);
+         h;
+         h = ngx_http_gcs_header_next(&at))
+    {
+        if (h->hash && ngx_http_gcs_header_named(h, name, len)) {
+            return &h->value;
         }
     }
+
+    return NULL;
 }
 
 

@@ -231,57 +231,42 @@ ngx_http_gcs_header_filter(ngx_http_request_t *r)
 static void
 ngx_http_gcs_clean_headers(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 {
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
+    ngx_table_elt_t             *h;
+    ngx_http_gcs_header_walk_t   at;
 
     /* what stood there before the proxy ran is not GCS's, ... */
 
-    part = ctx->part;
-    h = part->elts;
-
-    for (i = ctx->nelts; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].hash == 0) {
+    for (h = ngx_http_gcs_header_from(&at, ctx->part, ctx->nelts);
+         h;
+         h = ngx_http_gcs_header_next(&at))
+    {
+        if (h->hash == 0) {
             continue;
         }
 
-        if (ngx_http_gcs_header_passes(&h[i].key)) {
+        if (ngx_http_gcs_header_passes(&h->key)) {
 
             if (r->internal && r == r->main
-                && ngx_http_gcs_header_told(r, ctx, &h[i].key))
+                && ngx_http_gcs_header_told(r, ctx, &h->key))
             {
                 /* ... but an application's, which comes before GCS's */
 
-                h[i].hash = 0;
+                h->hash = 0;
             }
 
             continue;
         }
 
-        if (!ngx_http_gcs_header_wanted(r, &h[i].key)) {
-            h[i].hash = 0;
+        if (!ngx_http_gcs_header_wanted(r, &h->key)) {
+            h->hash = 0;
         }
 
 #if (NGX_HTTP_GZIP)
 
-        if (h[i].value.len == 4
-            && h[i].key.len == sizeof("x-goog-stored-content-encoding") - 1
-            && ngx_strncasecmp(h[i].key.data,
-                               (u_char *) "x-goog-stored-content-encoding",
-                               h[i].key.len)
-               == 0
-            && ngx_strncasecmp(h[i].value.data, (u_char *) "gzip", 4) == 0)
+        if (h->value.len == 4
+            && ngx_http_gcs_header_named(h, "x-goog-stored-content-encoding",
+                                 sizeof("x-goog-stored-content-encoding") - 1)
+            && ngx_strncasecmp(h->value.data, (u_char *) "gzip", 4) == 0)
         {
             /* decompressed by GCS, or not: it is "Vary: Accept-Encoding" */
 

@@ -76,10 +76,10 @@ ngx_http_gcs_local(ngx_http_request_t *r)
 static ngx_uint_t
 ngx_http_gcs_local_passed_on(ngx_http_request_t *r)
 {
-    size_t            len;
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
+    size_t                       len;
+    ngx_uint_t                   i;
+    ngx_table_elt_t             *h;
+    ngx_http_gcs_header_walk_t   at;
 
     static char    *headers[] = {
         "X-Real-IP", "Forwarded", "Via", "X-Client-IP",
@@ -94,27 +94,19 @@ ngx_http_gcs_local_passed_on(ngx_http_request_t *r)
     }
 
     len = sizeof(prefix) - 1;
-    part = &r->headers_in.headers.part;
-    h = part->elts;
 
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return 0;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].key.len >= len
-            && ngx_strncasecmp(h[i].key.data, prefix, len) == 0)
+    for (h = ngx_http_gcs_header_first(&at, &r->headers_in.headers);
+         h;
+         h = ngx_http_gcs_header_next(&at))
+    {
+        if (h->key.len >= len
+            && ngx_strncasecmp(h->key.data, prefix, len) == 0)
         {
             return 1;
         }
     }
+
+    return 0;
 }
 
 

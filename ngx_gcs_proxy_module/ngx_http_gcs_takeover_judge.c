@@ -267,32 +267,19 @@ ngx_http_gcs_takeover_object(ngx_http_request_t *r,
 static ngx_str_t *
 ngx_http_gcs_takeover_single(ngx_http_request_t *r, char *name)
 {
-    size_t            len;
-    ngx_str_t        *value;
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
+    size_t                       len;
+    ngx_str_t                   *value;
+    ngx_table_elt_t             *h;
+    ngx_http_gcs_header_walk_t   at;
 
     len = ngx_strlen(name);
     value = NULL;
-    part = &r->upstream->headers_in.headers.part;
-    h = part->elts;
 
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return value;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].key.len != len
-            || ngx_strncasecmp(h[i].key.data, (u_char *) name, len) != 0)
-        {
+    for (h = ngx_http_gcs_header_first(&at, &r->upstream->headers_in.headers);
+         h;
+         h = ngx_http_gcs_header_next(&at))
+    {
+        if (!ngx_http_gcs_header_named(h, name, len)) {
             continue;
         }
 
@@ -300,8 +287,10 @@ ngx_http_gcs_takeover_single(ngx_http_request_t *r, char *name)
             return NULL;
         }
 
-        value = &h[i].value;
+        value = &h->value;
     }
+
+    return value;
 }
 
 
@@ -475,14 +464,14 @@ static ngx_int_t
 ngx_http_gcs_takeover_keep_headers(ngx_http_request_t *r,
     ngx_http_gcs_takeover_t *t)
 {
-    ngx_uint_t            i;
-    ngx_list_part_t       first, *part;
-    ngx_table_elt_t      *h, *cookie;
-    ngx_http_upstream_t  *u;
+    ngx_list_t                   headers;
+    ngx_table_elt_t             *h, *cookie;
+    ngx_http_upstream_t         *u;
+    ngx_http_gcs_header_walk_t   at;
 
     u = r->upstream;
 
-    first = u->headers_in.headers.part;
+    headers = u->headers_in.headers;
 
     if (ngx_list_init(&u->headers_in.headers, r->pool, 2,
                       sizeof(ngx_table_elt_t))
@@ -491,40 +480,25 @@ ngx_http_gcs_takeover_keep_headers(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    part = &first;
-    h = part->elts;
-
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                break;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (ngx_hash_find(&u->conf->hide_headers_hash, h[i].hash,
-                          h[i].lowcase_key, h[i].key.len))
+    for (h = ngx_http_gcs_header_first(&at, &headers);
+         h;
+         h = ngx_http_gcs_header_next(&at))
+    {
+        if (ngx_hash_find(&u->conf->hide_headers_hash, h->hash,
+                          h->lowcase_key, h->key.len))
         {
             continue;
         }
 
-        if (h[i].key.len == sizeof("Content-Disposition") - 1
-            && ngx_strncasecmp(h[i].key.data, (u_char *) "Content-Disposition",
-                               h[i].key.len)
-               == 0)
+        if (ngx_http_gcs_header_named(h, "Content-Disposition",
+                                      sizeof("Content-Disposition") - 1))
         {
-            t->disposition = h[i].value;
+            t->disposition = h->value;
             continue;
         }
 
-        if (h[i].key.len != sizeof("Set-Cookie") - 1
-            || ngx_strncasecmp(h[i].key.data, (u_char *) "Set-Cookie",
-                               h[i].key.len)
-               != 0)
+        if (!ngx_http_gcs_header_named(h, "Set-Cookie",
+                                       sizeof("Set-Cookie") - 1))
         {
             continue;
         }
@@ -534,7 +508,7 @@ ngx_http_gcs_takeover_keep_headers(ngx_http_request_t *r,
             return NGX_ERROR;
         }
 
-        *cookie = h[i];
+        *cookie = *h;
 #if (nginx_version >= 1023000)
         cookie->next = NULL;
 #endif

@@ -157,42 +157,30 @@ static ngx_int_t
 ngx_http_gcs_takeover_set_header(ngx_http_request_t *r, char *name,
     char *lowcase, ngx_str_t *value)
 {
-    size_t            len;
-    ngx_uint_t        i, done;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
+    size_t                       len;
+    ngx_uint_t                   done;
+    ngx_table_elt_t             *h;
+    ngx_http_gcs_header_walk_t   at;
 
     len = ngx_strlen(name);
     done = 0;
-    part = &r->upstream->headers_in.headers.part;
-    h = part->elts;
 
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                break;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].key.len != len
-            || ngx_strncasecmp(h[i].key.data, (u_char *) name, len) != 0)
-        {
+    for (h = ngx_http_gcs_header_first(&at, &r->upstream->headers_in.headers);
+         h;
+         h = ngx_http_gcs_header_next(&at))
+    {
+        if (!ngx_http_gcs_header_named(h, name, len)) {
             continue;
         }
 
         if (done) {
-            ngx_str_set(&h[i].key, "x-goog-dropped");
-            h[i].lowcase_key = h[i].key.data;
-            h[i].hash = ngx_hash_key(h[i].key.data, h[i].key.len);
+            ngx_str_set(&h->key, "x-goog-dropped");
+            h->lowcase_key = h->key.data;
+            h->hash = ngx_hash_key(h->key.data, h->key.len);
             continue;
         }
 
-        h[i].value = *value;
+        h->value = *value;
         done = 1;
     }
 
@@ -227,13 +215,10 @@ ngx_http_gcs_takeover_set_header(ngx_http_request_t *r, char *name,
 static ngx_int_t
 ngx_http_gcs_takeover_private(ngx_http_request_t *r, ngx_str_t *value)
 {
-    u_char           *p, *q, *last;
-    size_t            len;
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
-
-    static ngx_str_t  name = ngx_string("cache-control");
+    u_char                      *p, *q, *last;
+    size_t                       len;
+    ngx_table_elt_t             *h;
+    ngx_http_gcs_header_walk_t   at;
 
     len = sizeof("private") - 1;
     value->data = NULL;
@@ -248,32 +233,21 @@ again:
         p = ngx_cpymem(p, "private", sizeof("private") - 1);
     }
 
-    part = &r->upstream->headers_in.headers.part;
-    h = part->elts;
-
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                break;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].key.len != name.len
-            || ngx_strncasecmp(h[i].key.data, name.data, name.len) != 0)
+    for (h = ngx_http_gcs_header_first(&at, &r->upstream->headers_in.headers);
+         h;
+         h = ngx_http_gcs_header_next(&at))
+    {
+        if (!ngx_http_gcs_header_named(h, "cache-control",
+                                       sizeof("cache-control") - 1))
         {
             continue;
         }
 
-        q = h[i].value.data;
+        q = h->value.data;
 
         for ( ;; ) {
-            last = ngx_http_gcs_takeover_comma(q, h[i].value.data
-                                                  + h[i].value.len);
+            last = ngx_http_gcs_takeover_comma(q, h->value.data
+                                                  + h->value.len);
 
             if (!ngx_http_gcs_takeover_shared(q, last)) {
 
@@ -291,7 +265,7 @@ again:
                 }
             }
 
-            if (last == h[i].value.data + h[i].value.len) {
+            if (last == h->value.data + h->value.len) {
                 break;
             }
 

@@ -174,10 +174,9 @@ static ngx_int_t
 ngx_http_gcs_verdict_who(ngx_http_request_t *r, ngx_http_gcs_takeover_t *t,
     ngx_str_t *who)
 {
-    u_char           *p;
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
+    u_char                      *p;
+    ngx_table_elt_t             *h;
+    ngx_http_gcs_header_walk_t   at;
 
     if (t->verdicts->key) {
 
@@ -196,33 +195,23 @@ again:
     /* once to count, once to copy */
 
     p = who->data;
-    part = &r->headers_in.headers.part;
-    h = part->elts;
 
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                break;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (!ngx_http_gcs_verdict_names(&h[i].key)) {
+    for (h = ngx_http_gcs_header_first(&at, &r->headers_in.headers);
+         h;
+         h = ngx_http_gcs_header_next(&at))
+    {
+        if (!ngx_http_gcs_verdict_names(&h->key)) {
             continue;
         }
 
         if (p == NULL) {
-            who->len += 1 + sizeof(size_t) + h[i].value.len;
+            who->len += 1 + sizeof(size_t) + h->value.len;
             continue;
         }
 
-        *p++ = ngx_tolower(h[i].key.data[0]);
-        p = ngx_cpymem(p, &h[i].value.len, sizeof(size_t));
-        p = ngx_cpymem(p, h[i].value.data, h[i].value.len);
+        *p++ = ngx_tolower(h->key.data[0]);
+        p = ngx_cpymem(p, &h->value.len, sizeof(size_t));
+        p = ngx_cpymem(p, h->value.data, h->value.len);
     }
 
     if (p) {

@@ -51,11 +51,10 @@ static char  *ngx_http_gcs_client_errors[] = {
 ngx_int_t
 ngx_http_gcs_given_headers(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 {
-    ngx_str_t                 name;
-    ngx_uint_t                i;
-    ngx_list_part_t          *part;
-    ngx_table_elt_t          *h;
-    ngx_http_gcs_loc_conf_t  *glcf;
+    ngx_str_t                    name;
+    ngx_table_elt_t             *h;
+    ngx_http_gcs_loc_conf_t     *glcf;
+    ngx_http_gcs_header_walk_t   at;
 
     glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
 
@@ -68,26 +67,15 @@ ngx_http_gcs_given_headers(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
         return NGX_OK;
     }
 
-    part = &r->headers_in.headers.part;
-    h = part->elts;
+    for (h = ngx_http_gcs_header_first(&at, &r->headers_in.headers);
+         h;
+         h = ngx_http_gcs_header_next(&at))
+    {
+        name.data = h->lowcase_key;
+        name.len = h->key.len;
 
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                break;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        name.data = h[i].lowcase_key;
-        name.len = h[i].key.len;
-
-        if (h[i].hash && ngx_http_gcs_is_given(r, glcf, &name)
-            && ngx_http_gcs_give(r, ctx, &name, &h[i].value) != NGX_OK)
+        if (h->hash && ngx_http_gcs_is_given(r, glcf, &name)
+            && ngx_http_gcs_give(r, ctx, &name, &h->value) != NGX_OK)
         {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
