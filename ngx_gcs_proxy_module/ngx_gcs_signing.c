@@ -432,7 +432,7 @@ ngx_gcs_signing_wake(ngx_gcs_signing_t *signing, ngx_int_t rc, ngx_str_t *url)
 
     while (!ngx_queue_empty(&signing->waiters)) {
         q = ngx_queue_head(&signing->waiters);
-        waiter = ngx_queue_data(q, ngx_gcs_signing_waiter_t, queue);
+        waiter = ngx_queue_data(q, ngx_gcs_signing_waiter_t, wait.queue);
 
         ngx_gcs_signing_cancel(waiter);
 
@@ -454,43 +454,15 @@ static void
 ngx_gcs_signing_wait(ngx_gcs_signing_t *signing,
     ngx_gcs_signing_waiter_t *waiter, ngx_msec_t timeout)
 {
-    ngx_event_t  *ev;
-
-    ngx_gcs_signing_cancel(waiter);
-
-    waiter->waiting = 1;
-    ngx_queue_insert_tail(&signing->waiters, &waiter->queue);
-
-    /* not cancelable: a worker does not leave a request that waits */
-
-    ev = &waiter->timer;
-
-    ngx_memzero(ev, sizeof(ngx_event_t));
-
-    ngx_gcs_signing_connection.fd = (ngx_socket_t) -1;
-
-    ev->data = &ngx_gcs_signing_connection;
-    ev->handler = ngx_gcs_signing_timeout;
-    ev->log = waiter->log;
-
-    ngx_add_timer(ev, timeout);
+    ngx_gcs_wait(&waiter->wait, &signing->waiters, timeout,
+                 ngx_gcs_signing_timeout, waiter->log);
 }
 
 
 void
 ngx_gcs_signing_cancel(ngx_gcs_signing_waiter_t *waiter)
 {
-    if (!waiter->waiting) {
-        return;
-    }
-
-    waiter->waiting = 0;
-
-    ngx_queue_remove(&waiter->queue);
-
-    if (waiter->timer.timer_set) {
-        ngx_del_timer(&waiter->timer);
-    }
+    ngx_gcs_wait_cancel(&waiter->wait);
 }
 
 
@@ -500,7 +472,8 @@ ngx_gcs_signing_timeout(ngx_event_t *ev)
     ngx_gcs_signing_waiter_t  *waiter;
 
     waiter = (ngx_gcs_signing_waiter_t *)
-                 ((u_char *) ev - offsetof(ngx_gcs_signing_waiter_t, timer));
+                 ((u_char *) ev - offsetof(ngx_gcs_signing_waiter_t,
+                                           wait.timer));
 
     ngx_gcs_signing_cancel(waiter);
 

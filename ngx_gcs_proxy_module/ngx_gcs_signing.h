@@ -18,6 +18,7 @@
 #include "ngx_gcs_fetch.h"
 #include "ngx_gcs_token.h"
 #include "ngx_gcs_url_cache.h"
+#include "ngx_gcs_wait.h"
 
 
 /* an account without a key here: IAM signs for it */
@@ -64,15 +65,13 @@ typedef void (*ngx_gcs_signing_handler_pt)(ngx_gcs_signing_waiter_t *waiter,
 /* one who waits; lives in the caller's memory, zeroed before first use */
 
 struct ngx_gcs_signing_waiter_s {
-    ngx_queue_t                   queue;
-    ngx_event_t                   timer;
+    ngx_gcs_wait_t                wait;
     ngx_gcs_signing_handler_pt    handler;
     void                         *data;
     ngx_log_t                    *log;
     ngx_str_t                     url;
     time_t                        until;
     char                         *word;
-    unsigned                      waiting:1;
 };
 
 

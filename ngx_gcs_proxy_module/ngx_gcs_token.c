@@ -32,7 +32,7 @@ typedef struct {
 } ngx_gcs_token_worker_t;
 
 
-static void ngx_gcs_token_waiter_handler(ngx_event_t *ev);
+static void ngx_gcs_token_timeout(ngx_event_t *ev);
 static void ngx_gcs_token_poll_handler(ngx_event_t *ev);
 static void ngx_gcs_token_wake(ngx_gcs_token_t *token);
 static void ngx_gcs_token_wake_some(ngx_gcs_token_t *token, ngx_int_t rc);
@@ -120,30 +120,16 @@ void
 ngx_gcs_token_wait(ngx_gcs_token_t *token, ngx_gcs_token_waiter_t *waiter,
     ngx_msec_t timeout)
 {
-    ngx_event_t             *ev;
     ngx_gcs_token_worker_t  *worker;
 
     worker = &ngx_gcs_token_worker;
 
-    ngx_gcs_token_cancel(waiter);
-
     waiter->token = token;
     waiter->errors = token->errors;
-    waiter->waiting = 1;
 
-    ngx_queue_insert_tail(&token->waiters, &waiter->queue);
-
-    /* not cancelable: a worker does not leave a request that waits */
-
-    ev = &waiter->timer;
-
-    ngx_memzero(ev, sizeof(ngx_event_t));
-
-    ev->data = &worker->dummy;
-    ev->handler = ngx_gcs_token_waiter_handler;
-    ev->log = waiter->log ? waiter->log : ngx_cycle->log;
-
-    ngx_add_timer(ev, timeout);
+    ngx_gcs_wait(&waiter->wait, &token->waiters, timeout,
+                 ngx_gcs_token_timeout,
+                 waiter->log ? waiter->log : ngx_cycle->log);
 
     if (worker->store && !worker->poll.timer_set) {
         ngx_add_timer(&worker->poll, NGX_GCS_TOKEN_POLL);
@@ -154,27 +140,18 @@ ngx_gcs_token_wait(ngx_gcs_token_t *token, ngx_gcs_token_waiter_t *waiter,
 void
 ngx_gcs_token_cancel(ngx_gcs_token_waiter_t *waiter)
 {
-    if (!waiter->waiting) {
-        return;
-    }
-
-    waiter->waiting = 0;
-
-    ngx_queue_remove(&waiter->queue);
-
-    if (waiter->timer.timer_set) {
-        ngx_del_timer(&waiter->timer);
-    }
+    ngx_gcs_wait_cancel(&waiter->wait);
 }
 
 
 static void
-ngx_gcs_token_waiter_handler(ngx_event_t *ev)
+ngx_gcs_token_timeout(ngx_event_t *ev)
 {
     ngx_gcs_token_waiter_t  *waiter;
 
     waiter = (ngx_gcs_token_waiter_t *)
-                 ((u_char *) ev - offsetof(ngx_gcs_token_waiter_t, timer));
+                 ((u_char *) ev - offsetof(ngx_gcs_token_waiter_t,
+                                           wait.timer));
 
     ngx_gcs_token_cancel(waiter);
 
@@ -254,7 +231,7 @@ ngx_gcs_token_wake_some(ngx_gcs_token_t *token, ngx_int_t rc)
          q = next)
     {
         next = ngx_queue_next(q);
-        waiter = ngx_queue_data(q, ngx_gcs_token_waiter_t, queue);
+        waiter = ngx_queue_data(q, ngx_gcs_token_waiter_t, wait.queue);
 
         if (rc == NGX_OK || waiter->errors != token->errors) {
             ngx_queue_remove(q);
@@ -264,7 +241,7 @@ ngx_gcs_token_wake_some(ngx_gcs_token_t *token, ngx_int_t rc)
 
     while (!ngx_queue_empty(&queue)) {
         q = ngx_queue_head(&queue);
-        waiter = ngx_queue_data(q, ngx_gcs_token_waiter_t, queue);
+        waiter = ngx_queue_data(q, ngx_gcs_token_waiter_t, wait.queue);
 
         ngx_gcs_token_cancel(waiter);
 

@@ -14,6 +14,7 @@
 
 #include "ngx_gcs_fetch.h"
 #include "ngx_gcs_source.h"
+#include "ngx_gcs_wait.h"
 
 
 /* a token is never larger, bytes; a federated one has up to 12 KiB */
@@ -52,14 +53,12 @@ typedef void (*ngx_gcs_token_handler_pt)(ngx_gcs_token_waiter_t *waiter,
 /* one who waits; lives in the caller's memory, zeroed before first use */
 
 struct ngx_gcs_token_waiter_s {
-    ngx_queue_t                 queue;
-    ngx_event_t                 timer;
+    ngx_gcs_wait_t              wait;
     ngx_gcs_token_t            *token;
     ngx_gcs_token_handler_pt    handler;
     void                       *data;
     ngx_log_t                  *log;
     ngx_uint_t                  errors;     /* failures known at the start */
-    unsigned                    waiting:1;
 };
 
 

@@ -17,10 +17,8 @@
 /* who waits for the end of a run; in the pool of the request */
 
 typedef struct {
-    ngx_queue_t           queue;
+    ngx_gcs_wait_t        wait;
     ngx_http_request_t   *request;
-    ngx_event_t           timer;
-    unsigned              waiting:1;
     unsigned              post_action:1;
 } ngx_http_gcs_check_waiter_t;
 
@@ -37,10 +35,6 @@ static void ngx_http_gcs_check_wake(ngx_http_gcs_check_waiter_t *waiter,
 static ngx_int_t ngx_http_gcs_check_send(ngx_http_request_t *r,
     ngx_http_gcs_check_t *check);
 static ngx_uint_t ngx_http_gcs_check_wants_html(ngx_http_request_t *r);
-
-
-/* ngx_event_ident() reads it */
-static ngx_connection_t  ngx_http_gcs_check_connection;
 
 
 ngx_int_t
@@ -184,20 +178,11 @@ ngx_http_gcs_check_wait(ngx_http_request_t *r, ngx_http_gcs_check_t *check)
     r->connection->log->action = "waiting for gcs_check";
 
     waiter->request = r;
-    waiter->waiting = 1;
     waiter->post_action = r->post_action;
 
-    ngx_queue_insert_tail(&check->waiters, &waiter->queue);
-
-    /* not cancelable: a worker does not leave a request that waits */
-
-    ngx_http_gcs_check_connection.fd = (ngx_socket_t) -1;
-
-    waiter->timer.data = &ngx_http_gcs_check_connection;
-    waiter->timer.handler = ngx_http_gcs_check_timeout;
-    waiter->timer.log = r->connection->log;
-
-    ngx_add_timer(&waiter->timer, NGX_HTTP_GCS_CHECK_TOTAL + 1000);
+    ngx_gcs_wait(&waiter->wait, &check->waiters,
+                 NGX_HTTP_GCS_CHECK_TOTAL + 1000, ngx_http_gcs_check_timeout,
+                 r->connection->log);
 
     r->main->count++;
 
@@ -212,17 +197,7 @@ ngx_http_gcs_check_cleanup(void *data)
 {
     ngx_http_gcs_check_waiter_t *waiter = data;
 
-    if (!waiter->waiting) {
-        return;
-    }
-
-    waiter->waiting = 0;
-
-    ngx_queue_remove(&waiter->queue);
-
-    if (waiter->timer.timer_set) {
-        ngx_del_timer(&waiter->timer);
-    }
+    ngx_gcs_wait_cancel(&waiter->wait);
 }
 
 
@@ -235,7 +210,7 @@ ngx_http_gcs_check_timeout(ngx_event_t *ev)
 
     waiter = (ngx_http_gcs_check_waiter_t *)
                  ((u_char *) ev - offsetof(ngx_http_gcs_check_waiter_t,
-                                           timer));
+                                           wait.timer));
 
     ngx_http_gcs_check_wake(waiter, NGX_HTTP_GATEWAY_TIME_OUT);
 }
@@ -315,7 +290,7 @@ ngx_http_gcs_check_end(ngx_http_gcs_check_run_t *run, ngx_int_t rc)
 
     while (!ngx_queue_empty(&waiters)) {
         q = ngx_queue_head(&waiters);
-        waiter = ngx_queue_data(q, ngx_http_gcs_check_waiter_t, queue);
+        waiter = ngx_queue_data(q, ngx_http_gcs_check_waiter_t, wait.queue);
 
         ngx_http_gcs_check_wake(waiter, rc);
     }

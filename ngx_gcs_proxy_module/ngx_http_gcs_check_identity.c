@@ -331,7 +331,7 @@ ngx_http_gcs_check_token(ngx_http_gcs_check_run_t *run)
 
     /* the requests that wait for the run keep a worker, not the run */
 
-    run->waiter.timer.cancelable = 1;
+    run->waiter.wait.timer.cancelable = 1;
 
     return NGX_AGAIN;
 }

@@ -239,7 +239,7 @@ ngx_http_gcs_check_sign_iam(ngx_http_gcs_check_run_t *run, ngx_pool_t *pool,
 
         /* the requests that wait for the run keep a worker, not the run */
 
-        run->signing.timer.cancelable = 1;
+        run->signing.wait.timer.cancelable = 1;
 
         return NGX_AGAIN;
     }
@@ -273,7 +273,7 @@ ngx_http_gcs_check_sign_wait(ngx_http_gcs_check_run_t *run,
 
     ngx_gcs_token_wait(token, &run->waiter, left);
 
-    run->waiter.timer.cancelable = 1;
+    run->waiter.wait.timer.cancelable = 1;
 
     return NGX_AGAIN;
 }

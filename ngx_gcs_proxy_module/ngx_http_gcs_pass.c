@@ -153,7 +153,7 @@ ngx_http_gcs_precontent_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ctx->waiter.waiting || ctx->signing.waiting) {
+    if (ctx->waiter.wait.waiting || ctx->signing.wait.waiting) {
         return NGX_AGAIN;
     }
 

@@ -78,7 +78,8 @@ def layer(name: str) -> int:
     """The layer of a file, by its name (architecture, "Layers")."""
     if name.startswith("ngx_http_gcs"):
         return 2
-    if re.match(r"ngx_gcs_(fetch|signing|source|token|url_cache)[_.]", name):
+    if re.match(r"ngx_gcs_(fetch|signing|source|token|url_cache|wait)[_.]",
+                name):
         return 1
     assert name.startswith("ngx_gcs_"), f"{name}: of no layer"
     return 0
