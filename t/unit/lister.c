@@ -31,36 +31,7 @@ static ngx_str_t lister_bytes(ngx_pool_t *pool, json_t *in, const char *name);
 int
 main(void)
 {
-    char        *line;
-    json_t      *in, *out;
-    size_t       size;
-    ngx_pool_t  *pool;
-
-    line = NULL;
-    size = 0;
-
-    while (getline(&line, &size, stdin) > 0) {
-
-        in = json_loads(line, 0, NULL);
-        if (in == NULL) {
-            return 2;
-        }
-
-        pool = test_pool();
-        out = lister_answer(pool, in);
-
-        json_dumpf(out, stdout, JSON_COMPACT);
-        printf("\n");
-        fflush(stdout);
-
-        json_decref(in);
-        json_decref(out);
-        ngx_destroy_pool(pool);
-    }
-
-    free(line);
-
-    return 0;
+    return test_asked(lister_answer);
 }
 
 

@@ -19,6 +19,7 @@
 #include "ngx_gcs_cors.h"
 
 
+static json_t *rules_answer(ngx_pool_t *pool, json_t *in);
 static json_t *rules_match(ngx_pool_t *pool, json_t *in);
 static json_t *rules_decide(ngx_pool_t *pool, json_t *in);
 static ngx_str_t *rules_text(ngx_pool_t *pool, json_t *in, const char *name);
@@ -27,38 +28,15 @@ static ngx_str_t *rules_text(ngx_pool_t *pool, json_t *in, const char *name);
 int
 main(void)
 {
-    char        *line;
-    json_t      *in, *out;
-    size_t       size;
-    ngx_pool_t  *pool;
+    return test_asked(rules_answer);
+}
 
-    line = NULL;
-    size = 0;
 
-    while (getline(&line, &size, stdin) > 0) {
-
-        in = json_loads(line, JSON_ALLOW_NUL, NULL);
-        if (in == NULL) {
-            return 2;
-        }
-
-        pool = test_pool();
-
-        out = json_object_get(in, "file") ? rules_decide(pool, in)
-                                          : rules_match(pool, in);
-
-        json_dumpf(out, stdout, JSON_COMPACT);
-        printf("\n");
-        fflush(stdout);
-
-        json_decref(in);
-        json_decref(out);
-        ngx_destroy_pool(pool);
-    }
-
-    free(line);
-
-    return 0;
+static json_t *
+rules_answer(ngx_pool_t *pool, json_t *in)
+{
+    return json_object_get(in, "file") ? rules_decide(pool, in)
+                                       : rules_match(pool, in);
 }
 
 

@@ -69,6 +69,12 @@ ngx_str_t test_unescape(ngx_pool_t *pool, ngx_str_t *text);
 /* the value of a field of a form, decoded; NULL in data: there is none */
 ngx_str_t test_field(ngx_pool_t *pool, ngx_str_t *form, const char *name);
 
+/*
+ * The whole of a program that is asked: a line of JSON on standard input is a
+ * question, one on standard output its answer.  What main() returns.
+ */
+int test_asked(json_t *(*answer)(ngx_pool_t *pool, json_t *in));
+
 /* keys made on the spot, since none may lie in the tree */
 
 typedef enum {

@@ -21,6 +21,7 @@
 #include "ngx_gcs_sign.h"
 
 
+static json_t *signer_answer(ngx_pool_t *pool, json_t *in);
 static json_t *signer_aws(ngx_pool_t *pool, json_t *in);
 static json_t *signer_storage(ngx_pool_t *pool, json_t *in);
 static json_t *signer_query(ngx_pool_t *pool, json_t *in);
@@ -34,57 +35,50 @@ static json_t *signer_result(ngx_int_t rc, ngx_str_t *text);
 static ngx_gcs_key_t *signer_key(ngx_pool_t *pool, const char *name);
 
 
+/* NULL: there is none */
+static ngx_gcs_key_t  *signer_file;
+
+
 int
 main(int argc, char **argv)
 {
-    char        *line;
-    json_t      *in, *out;
-    size_t       size;
-    ngx_str_t    op;
-    ngx_gcs_key_t  *key;
-    ngx_pool_t  *pool, *keep;
+    int          rc;
+    ngx_pool_t  *pool;
 
-    line = NULL;
-    size = 0;
+    pool = test_pool();
 
-    keep = test_pool();
-    key = argc > 1 ? signer_key(keep, argv[1]) : NULL;
-
-    while (getline(&line, &size, stdin) > 0) {
-
-        in = json_loads(line, 0, NULL);
-        if (in == NULL) {
-            return 2;
-        }
-
-        pool = test_pool();
-        op = signer_text(pool, in, "op");
-
-        if (test_equal(&op, "aws")) {
-            out = signer_aws(pool, in);
-
-        } else if (test_equal(&op, "query")) {
-            out = signer_query(pool, in);
-
-        } else if (test_equal(&op, "url")) {
-            out = signer_url(pool, in, key);
-
-        } else {
-            out = signer_storage(pool, in);
-        }
-
-        json_dumpf(out, stdout, JSON_COMPACT);
-        printf("\n");
-
-        json_decref(in);
-        json_decref(out);
-        ngx_destroy_pool(pool);
+    if (argc > 1) {
+        signer_file = signer_key(pool, argv[1]);
     }
 
-    free(line);
-    ngx_destroy_pool(keep);
+    rc = test_asked(signer_answer);
 
-    return 0;
+    ngx_destroy_pool(pool);
+
+    return rc;
+}
+
+
+static json_t *
+signer_answer(ngx_pool_t *pool, json_t *in)
+{
+    ngx_str_t  op;
+
+    op = signer_text(pool, in, "op");
+
+    if (test_equal(&op, "aws")) {
+        return signer_aws(pool, in);
+    }
+
+    if (test_equal(&op, "query")) {
+        return signer_query(pool, in);
+    }
+
+    if (test_equal(&op, "url")) {
+        return signer_url(pool, in, signer_file);
+    }
+
+    return signer_storage(pool, in);
 }
 
 

@@ -99,6 +99,42 @@ test_cstr(ngx_pool_t *pool, ngx_str_t *str)
 }
 
 
+int
+test_asked(json_t *(*answer)(ngx_pool_t *pool, json_t *in))
+{
+    char        *line;
+    json_t      *question, *out;
+    size_t       size;
+    ngx_pool_t  *pool;
+
+    line = NULL;
+    size = 0;
+
+    while (getline(&line, &size, stdin) > 0) {
+
+        question = json_loads(line, JSON_ALLOW_NUL, NULL);
+        if (question == NULL) {
+            return 2;
+        }
+
+        pool = test_pool();
+        out = answer(pool, question);
+
+        json_dumpf(out, stdout, JSON_COMPACT);
+        printf("\n");
+        fflush(stdout);
+
+        json_decref(question);
+        json_decref(out);
+        ngx_destroy_pool(pool);
+    }
+
+    free(line);
+
+    return 0;
+}
+
+
 char *
 test_filled(const char *pattern, const char *value)
 {

@@ -21,6 +21,7 @@
 #include "ngx_gcs_redirect.h"
 
 
+static json_t *uris_answer(ngx_pool_t *pool, json_t *in);
 static json_t *uris_query(ngx_pool_t *pool, json_t *in);
 static json_t *uris_redirect(ngx_pool_t *pool, json_t *in);
 static ngx_array_t *uris_hosts(ngx_pool_t *pool, json_t *in);
@@ -31,38 +32,15 @@ static void uris_set(json_t *out, const char *name, ngx_str_t *text);
 int
 main(void)
 {
-    char        *line;
-    json_t      *in, *out;
-    size_t       size;
-    ngx_pool_t  *pool;
+    return test_asked(uris_answer);
+}
 
-    line = NULL;
-    size = 0;
 
-    while (getline(&line, &size, stdin) > 0) {
-
-        in = json_loads(line, JSON_ALLOW_NUL, NULL);
-        if (in == NULL) {
-            return 2;
-        }
-
-        pool = test_pool();
-
-        out = json_object_get(in, "query") ? uris_query(pool, in)
-                                           : uris_redirect(pool, in);
-
-        json_dumpf(out, stdout, JSON_COMPACT);
-        printf("\n");
-        fflush(stdout);
-
-        json_decref(in);
-        json_decref(out);
-        ngx_destroy_pool(pool);
-    }
-
-    free(line);
-
-    return 0;
+static json_t *
+uris_answer(ngx_pool_t *pool, json_t *in)
+{
+    return json_object_get(in, "query") ? uris_query(pool, in)
+                                        : uris_redirect(pool, in);
 }
 
 
