@@ -212,11 +212,11 @@ ngx_gcs_list_take(ngx_gcs_list_parser_t *parser, ngx_gcs_list_entry_t *entry,
     entry->size = -1;
 
     if (entry->name.len == 0) {
-        return NGX_DECLINED;
+        return NGX_OK;
     }
 
     if (folder) {
-        return NGX_OK;
+        return NGX_DONE;
     }
 
     size = ngx_gcs_list_value(parser, NGX_GCS_LIST_SIZE);
@@ -233,7 +233,7 @@ ngx_gcs_list_take(ngx_gcs_list_parser_t *parser, ngx_gcs_list_entry_t *entry,
     entry->md5 = ngx_gcs_list_value(parser, NGX_GCS_LIST_MD5);
     ngx_gcs_list_hash(parser, &entry->md5);
 
-    return NGX_OK;
+    return NGX_DONE;
 }
 
 

@@ -337,10 +337,8 @@ ngx_gcs_list_json_close(ngx_gcs_list_parser_t *parser, u_char ch,
     parser->done = (depth == 0);
     parser->state = ngx_gcs_list_json_comma;
 
-    if (parser->place[depth] == NGX_GCS_LIST_JSON_ITEM
-        && ngx_gcs_list_take(parser, entry, 0) == NGX_OK)
-    {
-        return NGX_DONE;
+    if (parser->place[depth] == NGX_GCS_LIST_JSON_ITEM) {
+        return ngx_gcs_list_take(parser, entry, 0);
     }
 
     return NGX_OK;
@@ -431,10 +429,8 @@ ngx_gcs_list_json_quote(ngx_gcs_list_parser_t *parser,
 
     parser->state = ngx_gcs_list_json_comma;
 
-    if (parser->place[parser->depth - 1] == NGX_GCS_LIST_JSON_PREFIXES
-        && ngx_gcs_list_take(parser, entry, 1) == NGX_OK)
-    {
-        return NGX_DONE;
+    if (parser->place[parser->depth - 1] == NGX_GCS_LIST_JSON_PREFIXES) {
+        return ngx_gcs_list_take(parser, entry, 1);
     }
 
     return NGX_OK;

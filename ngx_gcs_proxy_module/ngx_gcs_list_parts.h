@@ -53,7 +53,7 @@ ngx_int_t ngx_gcs_list_add(ngx_gcs_list_parser_t *parser, u_char *p,
     size_t n);
 ngx_int_t ngx_gcs_list_add_code(ngx_gcs_list_parser_t *parser, uint32_t code);
 
-/* the entry as it has been read.  NGX_DECLINED: it has no name */
+/* NGX_DONE: the entry as it has been read; NGX_OK: it has no name, read on */
 ngx_int_t ngx_gcs_list_take(ngx_gcs_list_parser_t *parser,
     ngx_gcs_list_entry_t *entry, ngx_uint_t folder);
 

@@ -504,12 +504,11 @@ ngx_gcs_list_xml_close(ngx_gcs_list_parser_t *parser,
 
     ngx_gcs_list_xml_resume(parser);
 
-    if ((place == NGX_GCS_LIST_XML_CONTENTS
-         && ngx_gcs_list_take(parser, entry, 0) == NGX_OK)
-        || (place == NGX_GCS_LIST_XML_PREFIX
-            && ngx_gcs_list_take(parser, entry, 1) == NGX_OK))
+    if (place == NGX_GCS_LIST_XML_CONTENTS
+        || place == NGX_GCS_LIST_XML_PREFIX)
     {
-        return NGX_DONE;
+        return ngx_gcs_list_take(parser, entry,
+                                 place == NGX_GCS_LIST_XML_PREFIX);
     }
 
     return NGX_OK;
