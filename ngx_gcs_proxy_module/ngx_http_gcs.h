@@ -360,6 +360,14 @@ ngx_int_t ngx_http_gcs_upstream_wrap(ngx_conf_t *cf,
 void ngx_http_gcs_upstream_stop(ngx_http_gcs_ctx_t *ctx);
 
 /*
+ * Calls a handler of the stock code with its own process_header() in place of
+ * ours.  The stock code moves on to the next one after the status line, and
+ * back when it begins anew: *process_header is which one it is.
+ */
+ngx_int_t ngx_http_gcs_stock(ngx_http_request_t *r,
+    ngx_http_handler_pt *process_header, ngx_http_handler_pt handler);
+
+/*
  * Holds the request, when something has been set up that will call
  * ngx_http_gcs_resume(); the caller returns what this returns from
  * process_header().

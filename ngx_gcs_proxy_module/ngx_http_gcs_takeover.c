@@ -317,21 +317,12 @@ ngx_http_gcs_takeover_process_header(ngx_http_request_t *r)
 {
     ngx_int_t                 rc;
     ngx_http_gcs_ctx_t       *ctx;
-    ngx_http_upstream_t      *u;
     ngx_http_gcs_takeover_t  *t;
 
-    u = r->upstream;
     ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
     t = ctx->takeover;
 
-    u->process_header = t->process_header;
-
-    rc = u->process_header(r);
-
-    /* the stock code moves on to its next handler after the status line */
-
-    t->process_header = u->process_header;
-    u->process_header = ngx_http_gcs_takeover_process_header;
+    rc = ngx_http_gcs_stock(r, &t->process_header, t->process_header);
 
     if (rc != NGX_OK) {
         return rc;
@@ -346,23 +337,13 @@ ngx_http_gcs_takeover_process_header(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_gcs_takeover_reinit_request(ngx_http_request_t *r)
 {
-    ngx_int_t                 rc;
     ngx_http_gcs_ctx_t       *ctx;
-    ngx_http_upstream_t      *u;
     ngx_http_gcs_takeover_t  *t;
 
-    u = r->upstream;
     ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
     t = ctx->takeover;
 
-    u->process_header = t->process_header;
-
-    rc = t->reinit_request(r);
-
-    t->process_header = u->process_header;
-    u->process_header = ngx_http_gcs_takeover_process_header;
-
-    return rc;
+    return ngx_http_gcs_stock(r, &t->process_header, t->reinit_request);
 }
 
 

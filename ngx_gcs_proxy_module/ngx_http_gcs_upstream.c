@@ -311,12 +311,10 @@ ngx_http_gcs_save_session(ngx_peer_connection_t *pc, void *data)
 static ngx_int_t
 ngx_http_gcs_process_header(ngx_http_request_t *r)
 {
-    ngx_int_t             rc;
-    ngx_uint_t            version;
-    ngx_http_gcs_ctx_t   *ctx;
-    ngx_http_upstream_t  *u;
+    ngx_int_t            rc;
+    ngx_uint_t           version;
+    ngx_http_gcs_ctx_t  *ctx;
 
-    u = r->upstream;
     ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
 
     if (!r->cached) {
@@ -343,11 +341,9 @@ ngx_http_gcs_process_header(ngx_http_request_t *r)
         }
     }
 
-    u->process_header = ctx->process_header;
-
     version = r->http_version;
 
-    rc = u->process_header(r);
+    rc = ngx_http_gcs_stock(r, &ctx->process_header, ctx->process_header);
 
     if (r->http_version != version) {
 
@@ -360,11 +356,6 @@ ngx_http_gcs_process_header(ngx_http_request_t *r)
         rc = NGX_HTTP_UPSTREAM_INVALID_HEADER;
     }
 
-    /* the stock code moves on to its next handler after the status line */
-
-    ctx->process_header = u->process_header;
-    u->process_header = ngx_http_gcs_process_header;
-
     if (rc == NGX_OK && ctx->taken
         && ngx_http_gcs_takeover_answer(r, ctx) != NGX_OK)
     {
@@ -376,6 +367,28 @@ ngx_http_gcs_process_header(ngx_http_request_t *r)
     }
 
     return ngx_http_gcs_judge(r, ctx);
+}
+
+
+ngx_int_t
+ngx_http_gcs_stock(ngx_http_request_t *r, ngx_http_handler_pt *process_header,
+    ngx_http_handler_pt handler)
+{
+    ngx_int_t             rc;
+    ngx_http_handler_pt   ours;
+    ngx_http_upstream_t  *u;
+
+    u = r->upstream;
+    ours = u->process_header;
+
+    u->process_header = *process_header;
+
+    rc = handler(r);
+
+    *process_header = u->process_header;
+    u->process_header = ours;
+
+    return rc;
 }
 
 
@@ -543,12 +556,7 @@ ngx_http_gcs_reinit_request(ngx_http_request_t *r)
         ctx->header = NULL;
     }
 
-    u->process_header = ctx->process_header;
-
-    rc = ctx->reinit_request(r);
-
-    ctx->process_header = u->process_header;
-    u->process_header = ngx_http_gcs_process_header;
+    rc = ngx_http_gcs_stock(r, &ctx->process_header, ctx->reinit_request);
 
     if (rc != NGX_OK || !ctx->retry) {
         return rc;
