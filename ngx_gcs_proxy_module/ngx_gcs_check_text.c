@@ -27,6 +27,8 @@ static void ngx_gcs_check_html_part(ngx_gcs_metrics_text_t *text,
 static void ngx_gcs_check_html_escape(ngx_gcs_metrics_text_t *text,
     ngx_str_t *value);
 static ngx_str_t ngx_gcs_check_string(char *string);
+static ngx_uint_t ngx_gcs_check_told(ngx_gcs_metrics_text_t *text,
+    ngx_str_t *value, ngx_str_t *clean);
 static char *ngx_gcs_check_state(ngx_gcs_check_step_t *step);
 
 
@@ -146,22 +148,13 @@ ngx_gcs_check_json_step(ngx_gcs_metrics_text_t *text,
 }
 
 
-/* what is not known is not there */
-
 static void
 ngx_gcs_check_json_string(ngx_gcs_metrics_text_t *text, char *name,
     ngx_str_t *value)
 {
     ngx_str_t  clean;
 
-    if (value->len == 0) {
-        return;
-    }
-
-    clean = ngx_gcs_metrics_clean(text->pool, value);
-
-    if (clean.data == NULL) {
-        text->failed = 1;
+    if (!ngx_gcs_check_told(text, value, &clean)) {
         return;
     }
 
@@ -314,14 +307,7 @@ ngx_gcs_check_html_part(ngx_gcs_metrics_text_t *text, char *before,
 {
     ngx_str_t  clean;
 
-    if (value->len == 0) {
-        return;
-    }
-
-    clean = ngx_gcs_metrics_clean(text->pool, value);
-
-    if (clean.data == NULL) {
-        text->failed = 1;
+    if (!ngx_gcs_check_told(text, value, &clean)) {
         return;
     }
 
@@ -367,6 +353,27 @@ ngx_gcs_check_html_escape(ngx_gcs_metrics_text_t *text, ngx_str_t *value)
             ngx_gcs_metrics_bytes(text, p, 1);
         }
     }
+}
+
+
+/* what is to be written of a value; what is not known is not there */
+
+static ngx_uint_t
+ngx_gcs_check_told(ngx_gcs_metrics_text_t *text, ngx_str_t *value,
+    ngx_str_t *clean)
+{
+    if (value->len == 0) {
+        return 0;
+    }
+
+    *clean = ngx_gcs_metrics_clean(text->pool, value);
+
+    if (clean->data == NULL) {
+        text->failed = 1;
+        return 0;
+    }
+
+    return 1;
 }
 
 
