@@ -307,6 +307,18 @@ ngx_int_t ngx_http_gcs_suspend(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx, ngx_http_gcs_resume_pt resume);
 
 /*
+ * Sees a client that goes away while the request waits; action is for log
+ * lines.  NGX_OK or an HTTP status.
+ */
+ngx_int_t ngx_http_gcs_watch(ngx_http_request_t *r, char *action);
+
+/*
+ * Takes back what the wait has set: the stock upstream does not always, and
+ * ngx_http_test_reading() would finalize the request under it.
+ */
+void ngx_http_gcs_unwatch(ngx_http_request_t *r);
+
+/*
  * Goes on, from an event's handler, with rc as for ngx_http_gcs_resume_pt;
  * the request may be gone afterwards.
  */

@@ -144,6 +144,7 @@ ngx_http_gcs_check_start(ngx_http_request_t *r, ngx_http_gcs_check_t *check)
 static ngx_int_t
 ngx_http_gcs_check_wait(ngx_http_request_t *r, ngx_http_gcs_check_t *check)
 {
+    ngx_int_t                     rc;
     ngx_pool_cleanup_t           *cln;
     ngx_http_gcs_check_waiter_t  *waiter;
 
@@ -158,24 +159,10 @@ ngx_http_gcs_check_wait(ngx_http_request_t *r, ngx_http_gcs_check_t *check)
 
     cln->handler = ngx_http_gcs_check_cleanup;
 
-    if (r == r->main) {
-
-        /* sees a client that goes away meanwhile, or has gone already */
-
-        if (r->connection->read->ready) {
-            ngx_post_event(r->connection->read, &ngx_posted_events);
-
-        } else if (ngx_handle_read_event(r->connection->read, 0) != NGX_OK) {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
-
-        if (!r->discard_body) {
-            r->read_event_handler = ngx_http_test_reading;
-        }
+    rc = ngx_http_gcs_watch(r, "waiting for gcs_check");
+    if (rc != NGX_OK) {
+        return rc;
     }
-
-    r->write_event_handler = ngx_http_request_empty_handler;
-    r->connection->log->action = "waiting for gcs_check";
 
     waiter->request = r;
     waiter->post_action = r->post_action;
@@ -237,9 +224,7 @@ ngx_http_gcs_check_wake(ngx_http_gcs_check_waiter_t *waiter, ngx_int_t rc)
         return;
     }
 
-    if (r == r->main && r->read_event_handler == ngx_http_test_reading) {
-        r->read_event_handler = ngx_http_block_reading;
-    }
+    ngx_http_gcs_unwatch(r);
 
     if (rc == NGX_OK) {
         glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);

@@ -194,6 +194,10 @@ ngx_int_t ngx_http_gcs_check_token(ngx_http_gcs_check_run_t *run);
 void ngx_http_gcs_check_token_failed(ngx_http_gcs_check_run_t *run,
     ngx_gcs_token_t *token, ngx_uint_t step, ngx_int_t rc);
 
+/* calls the handler when there is one, or when no time is left */
+void ngx_http_gcs_check_token_wait(ngx_http_gcs_check_run_t *run,
+    ngx_gcs_token_t *token, ngx_gcs_token_handler_pt handler, ngx_msec_t left);
+
 /* whose it is, as far as that is known by now */
 void ngx_http_gcs_check_members(ngx_http_gcs_check_run_t *run);
 

@@ -323,7 +323,18 @@ ngx_http_gcs_check_token(ngx_http_gcs_check_run_t *run)
         return NGX_OK;
     }
 
-    run->waiter.handler = ngx_http_gcs_check_token_handler;
+    ngx_http_gcs_check_token_wait(run, token, ngx_http_gcs_check_token_handler,
+                                  left);
+
+    return NGX_AGAIN;
+}
+
+
+void
+ngx_http_gcs_check_token_wait(ngx_http_gcs_check_run_t *run,
+    ngx_gcs_token_t *token, ngx_gcs_token_handler_pt handler, ngx_msec_t left)
+{
+    run->waiter.handler = handler;
     run->waiter.data = run;
     run->waiter.log = ngx_cycle->log;
 
@@ -332,8 +343,6 @@ ngx_http_gcs_check_token(ngx_http_gcs_check_run_t *run)
     /* the requests that wait for the run keep a worker, not the run */
 
     run->waiter.wait.timer.cancelable = 1;
-
-    return NGX_AGAIN;
 }
 
 

@@ -267,13 +267,8 @@ ngx_http_gcs_check_sign_wait(ngx_http_gcs_check_run_t *run,
         return NGX_OK;
     }
 
-    run->waiter.handler = ngx_http_gcs_check_sign_token;
-    run->waiter.data = run;
-    run->waiter.log = ngx_cycle->log;
-
-    ngx_gcs_token_wait(token, &run->waiter, left);
-
-    run->waiter.wait.timer.cancelable = 1;
+    ngx_http_gcs_check_token_wait(run, token, ngx_http_gcs_check_sign_token,
+                                  left);
 
     return NGX_AGAIN;
 }

@@ -15,7 +15,6 @@ static void ngx_http_gcs_body_handler(ngx_http_request_t *r);
 static void ngx_http_gcs_phase_resume(ngx_http_request_t *r, ngx_int_t rc);
 static void ngx_http_gcs_wait_handler(ngx_gcs_token_waiter_t *waiter,
     ngx_int_t rc);
-static void ngx_http_gcs_wait_done(ngx_http_request_t *r);
 static ngx_int_t ngx_http_gcs_check_headers(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
 
@@ -500,6 +499,15 @@ ngx_int_t
 ngx_http_gcs_suspend(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
     ngx_http_gcs_resume_pt resume)
 {
+    ctx->resume = resume;
+
+    return ngx_http_gcs_watch(r, "waiting for a gcs token");
+}
+
+
+ngx_int_t
+ngx_http_gcs_watch(ngx_http_request_t *r, char *action)
+{
     if (r == r->main) {
 
         /* sees a client that goes away meanwhile, or has gone already */
@@ -517,11 +525,18 @@ ngx_http_gcs_suspend(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
     }
 
     r->write_event_handler = ngx_http_request_empty_handler;
-    r->connection->log->action = "waiting for a gcs token";
-
-    ctx->resume = resume;
+    r->connection->log->action = action;
 
     return NGX_OK;
+}
+
+
+void
+ngx_http_gcs_unwatch(ngx_http_request_t *r)
+{
+    if (r == r->main && r->read_event_handler == ngx_http_test_reading) {
+        r->read_event_handler = ngx_http_block_reading;
+    }
 }
 
 
@@ -545,25 +560,11 @@ ngx_http_gcs_wake(ngx_http_gcs_ctx_t *ctx, ngx_int_t rc)
         return;
     }
 
-    ngx_http_gcs_wait_done(r);
+    ngx_http_gcs_unwatch(r);
 
     ctx->resume(r, rc);
 
     ngx_http_run_posted_requests(c);
-}
-
-
-/*
- * Takes back what the wait has set: the stock upstream does not always, and
- * ngx_http_test_reading() would finalize the request under it.
- */
-
-static void
-ngx_http_gcs_wait_done(ngx_http_request_t *r)
-{
-    if (r == r->main && r->read_event_handler == ngx_http_test_reading) {
-        r->read_event_handler = ngx_http_block_reading;
-    }
 }
 
 
