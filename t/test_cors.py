@@ -150,6 +150,18 @@ def test_two_origins_are_none(front):
             assert cors(server.get("/a.txt", lines)) == {"vary": "Origin"}
 
 
+@pytest.mark.parametrize("others", [18, 19, 20, 40, 100])
+def test_an_origin_is_found_behind_many_headers(front, others):
+    """nginx keeps them in parts of twenty, the first has Host as well."""
+    server = front(location(f"gcs_cors {ONE};"))
+    before = {f"X-Other-{number}": "x" for number in range(others)}
+    assert cors(server.get("/a.txt", {**before, "Origin": ONE})) == actual()
+    assert preflight(server, {**before, **asked()}) == allowed()
+    assert cors(server.get("/a.txt", [
+        ("Origin", ONE), *before.items(), ("Origin", EVIL)])) \
+        == {"vary": "Origin"}
+
+
 def test_a_request_without_origin_is_told_that_others_differ(front):
     server = front(location(f"gcs_cors {ONE};"))
     assert cors(server.get("/a.txt")) == {"vary": "Origin"}

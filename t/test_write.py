@@ -105,6 +105,17 @@ def test_gcs_write_headers_is_the_list(front, emulator, bucket):
     assert stored["storage_class"] == "NEARLINE"
 
 
+def test_headers_to_be_stored_are_found_behind_many_others(
+        front, emulator, bucket):
+    server = front("gcs_write_headers x-goog-meta-*;")
+    headers = {f"X-Other-{number}": "x" for number in range(50)}
+    for number in range(50):
+        headers[f"x-goog-meta-{number}"] = str(number)
+    assert server.request("PUT", "/a", headers, BODY).status == 200
+    assert emulator.get_object(bucket, "a")["metadata"] \
+        == {str(number): str(number) for number in range(50)}
+
+
 def test_gcs_write_headers_off_stores_bytes_only(front, emulator, bucket):
     server = front("gcs_write_headers off;")
     assert server.request("PUT", "/a", STORED, BODY).status == 200
