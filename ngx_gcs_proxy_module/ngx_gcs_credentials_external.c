@@ -54,8 +54,9 @@ ngx_gcs_credentials_external_account(ngx_gcs_credentials_ctx_t *ctx)
         return rc;
     }
 
-    if (ngx_strncmp(cred->audience.data, "//iam.", sizeof("//iam.") - 1)
-        != 0)
+    if (cred->audience.len <= sizeof("//iam.") - 1
+        || ngx_strncmp(cred->audience.data, "//iam.", sizeof("//iam.") - 1)
+           != 0)
     {
         return ngx_gcs_credentials_error(ctx, "member \"%saudience\" does not "
                                          "begin with \"//iam.googleapis.com/"

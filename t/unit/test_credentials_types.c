@@ -245,6 +245,8 @@ static test_odd_t  odd[] = {
 
     { TEST_EXTERNAL_FILE, "audience", "\"https://iam.googleapis.com/x\"",
       "member \"audience\" does not begin with \"//iam.googleapis.com" },
+    { TEST_EXTERNAL_FILE, "audience", "\"//iam.\"",
+      "member \"audience\" does not begin with \"//iam.googleapis.com" },
     { TEST_EXTERNAL_FILE, "audience", "\"//ia\"",
       "member \"audience\" does not begin" },
     { TEST_IMPERSONATED_EXTERNAL, "source_credentials.audience", "\"x\"",
