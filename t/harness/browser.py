@@ -98,8 +98,19 @@ class Tab:
         return outcome.value
 
     def colour(self, selector: str) -> list[int]:
-        """What is in the middle of an element on the screen."""
-        picture = self.page.locator(selector).screenshot()
+        """What is in the middle of an element on the screen.
+
+        An application may put another one in its place while it is drawn.
+        """
+        from playwright.sync_api import Error
+
+        for left in range(4, -1, -1):
+            try:
+                picture = self.page.locator(selector).screenshot()
+                break
+            except Error as error:
+                if not left or "not attached" not in str(error):
+                    raise
         return self.get("pixels", "data:image/png;base64,"
                         + base64.b64encode(picture).decode())
 
