@@ -12,6 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from conftest import SANITIZE
+
 PAGE = 1000
 
 
@@ -117,7 +119,8 @@ def test_a_million_names_need_no_more_memory_than_a_few(serve):
     assert lines == 1_000_000
     assert origin.pages == 1000
     print(f"{early} kB after 30 pages, at most {late} kB")
-    assert late - early < 2048
+    # a sanitizer keeps what was freed
+    assert late - early < 2048 or SANITIZE
 
 
 @pytest.mark.timeout(300)
@@ -134,4 +137,4 @@ def test_a_client_that_does_not_read_stops_the_listing(serve):
             lines += data.count(b"\n")
     assert lines > 200_000
     assert origin.pages == 200
-    assert memory(server) - size < 2048
+    assert memory(server) - size < 2048 or SANITIZE
