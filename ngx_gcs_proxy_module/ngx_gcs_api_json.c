@@ -183,10 +183,6 @@ ngx_gcs_api_json_object(ngx_gcs_api_t *api)
         api->media = api->downloads
                      || (alt && ngx_gcs_api_is(alt, "media"));
 
-        if (api->downloads && alt && !api->media) {
-            return ngx_gcs_api_unknown(api);
-        }
-
         return NGX_OK;
 
     case NGX_GCS_API_M_DELETE:

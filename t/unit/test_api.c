@@ -39,13 +39,16 @@ typedef struct {
 static void test_init(ngx_pool_t *pool, ngx_gcs_api_t *api,
     const char *path, const char *args);
 static void test_requests(void);
+static void test_headers(void);
 static void test_bodies(void);
+static void test_metadata(void);
 static void test_memory(void);
 static void test_links(void);
 static ngx_str_t test_passed(ngx_pool_t *pool, const char *answer,
     size_t step);
 static void test_locations(void);
 static void test_masks(void);
+static void test_errors(void);
 
 
 #define GET     NGX_GCS_API_M_GET
@@ -80,6 +83,7 @@ static test_request_t  requests[] = {
     { GET, "/download" B "/a", "alt=media&generation=1",
       "/download" B "/a?generation=1&alt=media", R },
     { GET, "/download/b/bucket/o/a", "", "/download" B "/a?alt=media", R },
+    { GET, "/download" B "/a", "alt=json", "/download" B "/a?alt=media", R },
     { DELETE, B "/a", "generation=1", B "/a?generation=1", D },
     { DELETE, B "/a", "prefix=a&force=true&key=x", B "/a", D },
     { GET, B "/a", "userProject=ours&alt=json", B "/a?alt=json", R },
@@ -135,6 +139,11 @@ static test_request_t  requests[] = {
     { POST, "/upload" B "/a/compose", "", NULL, 403 },
     { POST, "/download" B "/a/compose", "", NULL, 403 },
     { DELETE, "/download" B "/a", "", NULL, 403 },
+    { POST, B "/a/moveTo/o/", "", NULL, 403 },
+    { POST, B "/a/moveTo/b/c", "", NULL, 403 },
+    { POST, B "/a/copyTo/o/c", "", NULL, 403 },
+    { GET, "/bucket%", "", NULL, 400 },
+    { GET, "/bucket/%ff", "", NULL, 400 },
     { PATCH, "/download" B "/a", "", NULL, 403 },
     { POST, U, "", NULL, 403 },
     { PUT, U, "uploadType=media&name=a", NULL, 403 },
@@ -222,6 +231,10 @@ static test_multipart_t  multiparts[] = {
       "--b\nContent-Type: application/json\n\n{\"name\":\"a\"}"
       "                         \n--b\n" },
 
+    { "multipart/related; boundary=b",
+      "--b \t\nContent-Type: application/json\n\n{\"name\":\"a\"}\n--b\n",
+      "--b\nContent-Type: application/json\n\n{\"name\":\"a\"}  \n--b\n" },
+
     { "multipart/related; boundary='b'",
       "--b\nContent-Type: application/json\nMIME-Version: 1.0\n\n"
       "{\"name\":\"a\"}\n--b\n", "--b\nContent-Type: application/json\n\n"
@@ -299,11 +312,14 @@ int
 main(void)
 {
     test_requests();
+    test_headers();
     test_bodies();
+    test_metadata();
     test_memory();
     test_links();
     test_locations();
     test_masks();
+    test_errors();
 
     return test_failures;
 }
@@ -337,7 +353,10 @@ test_init(ngx_pool_t *pool, ngx_gcs_api_t *api, const char *path,
 static void
 test_requests(void)
 {
+    char             args[512];
+    size_t           i, n, len;
     ngx_int_t        rc;
+    ngx_str_t        path;
     ngx_pool_t      *pool;
     ngx_gcs_api_t    api;
     test_request_t  *t;
@@ -360,6 +379,88 @@ test_requests(void)
             test_check(api.refusal.status == t->needs, t->path);
             test_check(api.refusal.error && api.refusal.text, t->path);
             test_check(api.target.len == 0, t->path);
+        }
+
+        ngx_destroy_pool(pool);
+    }
+
+    /* a parameter more than are read */
+
+    for (i = 0; i < 2; i++) {
+        pool = test_pool();
+
+        for (len = 0, n = 0; n < 64 + i; n++) {
+            len += sprintf(args + len, "&%d", (int) n);
+        }
+
+        test_init(pool, &api, B "/a", args);
+        api.method = GET;
+
+        test_check(ngx_gcs_api_parse(&api) == NGX_DECLINED, NULL);
+        test_check((strncmp(api.refusal.text, "too many", 8) == 0) == i, NULL);
+
+        ngx_destroy_pool(pool);
+    }
+
+    ngx_str_null(&path);
+    test_check(ngx_gcs_api_is_xml(&path), "a request line without one");
+}
+
+
+/* what two headers make of a request to the XML API */
+
+static void
+test_headers(void)
+{
+    ngx_int_t       rc;
+    ngx_uint_t      i;
+    ngx_pool_t     *pool;
+    ngx_gcs_api_t   api;
+
+    static struct {
+        ngx_gcs_api_method_e  method;
+        char                 *path;
+        char                 *args;
+        char                 *copied;
+        ngx_uint_t            resumable;
+        ngx_uint_t            refused;
+    } table[] = {
+        { PUT, "/bucket/a", "", "bucket/b%2Fc", 0, 0 },
+        { PUT, "/bucket/a", "", "/bucket/b", 0, 0 },
+        { POST, "/bucket/a", "", "", 1, 0 },
+
+        { PUT, "/bucket/a", "", "bucket", 0, 400 },
+        { PUT, "/bucket/a", "", "bucket/", 0, 400 },
+        { PUT, "/bucket/a", "", "bucket%/b", 0, 400 },
+        { PUT, "/bucket/a", "", "bucket/%ff", 0, 400 },
+        { PUT, "/bucket/a", "", "other/b", 0, 403 },
+        { GET, "/bucket/a", "", "bucket/b", 0, 403 },
+        { PUT, "/bucket/a", "partNumber=1&uploadId=x", "bucket/b", 0, 403 },
+        { PUT, "/bucket/a", "", "", 1, 403 },
+        { POST, "/bucket/a", "uploads", "", 1, 403 },
+        { 0, NULL, NULL, NULL, 0, 0 }
+    };
+
+    for (i = 0; table[i].path; i++) {
+        pool = test_pool();
+
+        test_init(pool, &api, table[i].path, table[i].args);
+        api.method = table[i].method;
+        api.copy_source = test_text(pool, table[i].copied);
+        api.resumable = table[i].resumable;
+
+        rc = ngx_gcs_api_parse(&api);
+
+        if (table[i].refused) {
+            test_check(rc == NGX_DECLINED, table[i].copied);
+            test_check(api.refusal.status == table[i].refused,
+                       table[i].copied);
+
+        } else {
+            test_check(rc == NGX_OK, table[i].copied);
+            test_check(api.starts == table[i].resumable, table[i].copied);
+            test_check(api.needs == (table[i].resumable ? W : (R|W)),
+                       table[i].copied);
         }
 
         ngx_destroy_pool(pool);
@@ -402,6 +503,80 @@ test_bodies(void)
         } else {
             test_check(rc == NGX_DECLINED && api.refusal.text, t->body);
         }
+
+        ngx_destroy_pool(pool);
+    }
+}
+
+
+static void
+test_metadata(void)
+{
+    size_t          len;
+    ngx_int_t       rc;
+    ngx_str_t       body, made;
+    ngx_uint_t      i;
+    ngx_pool_t     *pool;
+    ngx_gcs_api_t   api;
+
+    static struct {
+        char        *path;
+        char        *body;
+        ngx_uint_t   refused;
+    } table[] = {
+        { B "/a/compose", "{\"sourceObjects\":[{\"name\":\"b\"}]}", 0 },
+        { B "/a/compose", "", 400 },
+        { B "/a/compose", "[]", 400 },
+        { B "/a/compose", "{}", 400 },
+        { B "/a/rewriteTo/b/bucket/o/c", "", 0 },
+        { B "/a/rewriteTo/b/bucket/o/c", "[]", 400 },
+        { B "/a/rewriteTo/b/bucket/o/c", "{\"acl\":[{}]}", 403 },
+        { NULL, NULL, 0 }
+    };
+
+    for (i = 0; table[i].path; i++) {
+        pool = test_pool();
+
+        test_init(pool, &api, table[i].path, "");
+        api.method = NGX_GCS_API_M_POST;
+        body = test_text(pool, table[i].body);
+
+        test_check(ngx_gcs_api_parse(&api) == NGX_OK, table[i].path);
+
+        rc = ngx_gcs_api_metadata(&api, &body, &made);
+
+        if (table[i].refused) {
+            test_check(rc == NGX_DECLINED, table[i].body);
+            test_check(api.refusal.status == table[i].refused, table[i].body);
+
+        } else {
+            test_check(rc == NGX_OK, table[i].body);
+        }
+
+        ngx_destroy_pool(pool);
+    }
+
+    /* as much as is taken, and a byte more */
+
+    for (i = 0; i < 2; i++) {
+        pool = test_pool();
+        len = NGX_GCS_API_METADATA_MAX + i;
+
+        test_init(pool, &api, B "/a/rewriteTo/b/bucket/o/c", "");
+        api.method = NGX_GCS_API_M_POST;
+
+        body.data = ngx_pnalloc(pool, len);
+        body.len = len;
+
+        ngx_memset(body.data, ' ', len);
+        ngx_memcpy(body.data, "{}", 2);
+
+        test_check(ngx_gcs_api_parse(&api) == NGX_OK, NULL);
+
+        rc = ngx_gcs_api_metadata(&api, &body, &made);
+
+        test_check(rc == (i ? NGX_DECLINED : NGX_OK), NULL);
+        test_check(i == 0 || api.refusal.status == 413, NULL);
 
         ngx_destroy_pool(pool);
     }
@@ -584,6 +759,59 @@ test_masks(void)
 
         test_check(ngx_gcs_api_mask(pool, &line) == NGX_OK, NULL);
         test_check(test_equal(&line, lines[i + 1]), lines[i]);
+    }
+
+    ngx_destroy_pool(pool);
+}
+
+
+/* by which clients decide whether they ask again */
+
+static void
+test_errors(void)
+{
+    char         made[256];
+    ngx_str_t    text, body;
+    ngx_uint_t   i;
+    ngx_pool_t  *pool;
+
+    static struct {
+        ngx_uint_t   status;
+        char        *reason;
+        char        *code;
+    } table[] = {
+        { 400, "invalid", "InvalidArgument" },
+        { 401, "required", "AuthenticationRequired" },
+        { 403, "forbidden", "AccessDenied" },
+        { 404, "notFound", "NoSuchKey" },
+        { 413, "uploadTooLarge", "EntityTooLarge" },
+        { 429, "rateLimitExceeded", "SlowDown" },
+        { 500, "backendError", "InternalError" },
+        { 503, "backendError", "ServiceUnavailable" },
+        { 0, NULL, NULL }
+    };
+
+    pool = test_pool();
+    text = test_text(pool, "<\"\\\n");
+
+    for (i = 0; table[i].status; i++) {
+        test_check(ngx_gcs_api_error(pool, 0, table[i].status, &text, &body)
+                   == NGX_OK, NULL);
+
+        sprintf(made, "{\"error\":{\"code\":%d,\"message\":"
+                "\"nginx: <\\\"\\\\?\",\"errors\":[{\"message\":"
+                "\"nginx: <\\\"\\\\?\",\"domain\":\"global\","
+                "\"reason\":\"%s\"}]}}\n",
+                (int) table[i].status, table[i].reason);
+        test_check(test_equal(&body, made), made);
+
+        test_check(ngx_gcs_api_error(pool, 1, table[i].status, &text, &body)
+                   == NGX_OK, NULL);
+
+        sprintf(made, "<?xml version='1.0' encoding='UTF-8'?><Error><Code>%s"
+                "</Code><Message>nginx: &#60;\"\\?</Message></Error>",
+                table[i].code);
+        test_check(test_equal(&body, made), made);
     }
 
     ngx_destroy_pool(pool);

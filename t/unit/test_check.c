@@ -62,6 +62,8 @@ test_clean(void)
         { "a\xff\xc3", "a\xef\xbf\xbd\xef\xbf\xbd" },
         { "a\xc2\x9b" "b\xe2\x80\xae" "c\xe2\x81\xa6" "d\xe2\x80\xa8",
           "a b c d " },
+        { "a\xe2\x80\x8e" "b\xe2\x80\x8f" "c\xe2\x80\x90",
+          "a b c\xe2\x80\x90" },
         { "ya29.x", "..." },
         { "ya29.", "ya29." },
         { "token=ya29.abc,", "token=...," },
@@ -157,6 +159,7 @@ test_words(void)
         { " does not have x", "" },
         { "a';x@b does not have x", "" },
         { "...@b does not have x", "" },
+        { "a...@b does not have x", "" },
         { "caller does not have x", "" },
         { "", "" },
         { NULL, NULL }

@@ -64,6 +64,7 @@ static test_case_t  json[] = {
     { "{\"prefixes\":[\"\xff\xfe\"]}", "/\xff\xfe=" },
     { "{\"pr\\u0065fixes\":[\"a\"]}", "/a=" },
     { "{\"prefix\\u0165s\":[\"a\"]}", "=" },
+    { "{\"\\ud83dprefixes\":[\"a\"]}", "=" },
 
     /* what is no JSON, or no listing */
 
@@ -123,6 +124,12 @@ static test_case_t  xml[] = {
     { "<ListBucketResult><CommonPrefixes><Prefix>a</Prefix><Prefix>b"
       "</Prefix></CommonPrefixes><Contents></Contents></ListBucketResult>",
       "/a/b=" },
+    { "<ListBucketResult><NextContinuationToken>a<b/>c<b>d</b>"
+      "</NextContinuationToken><CommonPrefixes><Prefix>a<b/>c/</Prefix>"
+      "</CommonPrefixes></ListBucketResult>", "/ac/=ac" },
+    { "<ListBucketResult><Contents><Key>&#xd800;</Key><ETag>"
+      "\"acbd18db4cc2f85cedef654fccc4a4dg\"</ETag></Contents>"
+      "</ListBucketResult>", "+\xef\xbf\xbd|-1||||=" },
     { "<ListBucketResult a=\"<\"/>", "!" },
     { "<ListBucketResult a='>'></ListBucketResult >", "=" },
     { "<ListBucketResult><Contents><Key>\x01&#1;\xff</Key></Contents>"
@@ -143,6 +150,8 @@ static test_case_t  xml[] = {
     { "<ListBucketResult><a></b></ListBucketResult>", "!" },
     { "<ListBucketResult>&nbsp;</ListBucketResult>", "!" },
     { "<ListBucketResult>&#;</ListBucketResult>", "!" },
+    { "<ListBucketResult>&#a;</ListBucketResult>", "!" },
+    { "<ListBucketResult>&#xg;</ListBucketResult>", "!" },
     { "<ListBucketResult>&#x110000;</ListBucketResult>", "!" },
     { "<ListBucketResult>&aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa;"
       "</ListBucketResult>", "!" },

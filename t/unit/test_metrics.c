@@ -254,6 +254,8 @@ test_half_made(void)
 static void
 test_inherit(void)
 {
+    char                      name[32];
+    ngx_uint_t                i;
     ngx_gcs_metrics_row_t    *kept, *gone, *row;
     ngx_gcs_metrics_table_t  *from, *table;
 
@@ -280,6 +282,23 @@ test_inherit(void)
     test_check(ngx_gcs_metrics_used(table) == 3, NULL);
 
     free(table);
+
+    /* a full one takes none of the buckets */
+
+    table = test_table(128);
+    row = test_location(table, "", "/kept");
+
+    for (i = 1; i < 128; i++) {
+        sprintf(name, "/%d", (int) i);
+        test_check(test_location(table, "", name), name);
+    }
+
+    ngx_gcs_metrics_inherit(table, row, from);
+
+    test_check(row->counters[NGX_GCS_METRICS_USED] == 0, NULL);
+    test_check(ngx_gcs_metrics_used(table) == 128, NULL);
+
+    free(table);
     free(from);
 }
 
@@ -289,6 +308,8 @@ test_codes(void)
 {
     char        number[8], *name;
     ngx_uint_t  i, status;
+
+    ngx_str_t   word;
 
     static ngx_uint_t  exact[] = {
         200, 206, 304, 403, 404, 412, 416, 429, 502, 503, 504
@@ -312,6 +333,17 @@ test_codes(void)
         }
 
         test_check(strcmp(name, number) == 0, number);
+    }
+
+    for (i = 0; i < NGX_GCS_METRICS_VERDICTS; i++) {
+        word.data = (u_char *) ngx_gcs_metrics_verdicts[i];
+        word.len = strlen(ngx_gcs_metrics_verdicts[i]);
+
+        test_check(ngx_gcs_metrics_verdict(&word)
+                   == (ngx_int_t) (NGX_GCS_METRICS_VERDICT + i), NULL);
+
+        word.len--;
+        test_check(ngx_gcs_metrics_verdict(&word) == NGX_ERROR, NULL);
     }
 }
 
