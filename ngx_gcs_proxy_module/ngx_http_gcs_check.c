@@ -365,26 +365,3 @@ ngx_http_gcs_check_wants_html(ngx_http_request_t *r)
 
     return html && (json == NULL || html < json);
 }
-
-
-void
-ngx_http_gcs_check_exit_process(ngx_http_gcs_main_conf_t *gmcf)
-{
-    ngx_uint_t              i;
-    ngx_http_gcs_check_t  **check;
-
-    check = gmcf->checks.elts;
-
-    for (i = 0; i < gmcf->checks.nelts; i++) {
-
-        if (check[i]->running) {
-            ngx_http_gcs_check_destroy(check[i]->running);
-            check[i]->running = NULL;
-        }
-
-        if (check[i]->done) {
-            ngx_http_gcs_check_destroy(check[i]->done);
-            check[i]->done = NULL;
-        }
-    }
-}

@@ -552,3 +552,17 @@ ngx_http_gcs_check_free(void *data)
         check->done = NULL;
     }
 }
+
+
+void
+ngx_http_gcs_check_exit_process(ngx_http_gcs_main_conf_t *gmcf)
+{
+    ngx_uint_t              i;
+    ngx_http_gcs_check_t  **check;
+
+    check = gmcf->checks.elts;
+
+    for (i = 0; i < gmcf->checks.nelts; i++) {
+        ngx_http_gcs_check_free(check[i]);
+    }
+}

@@ -460,6 +460,34 @@ def test_a_bad_regex_is_refused(serve, emulator, key_file):
     assert "pcre" in server.refusal().lower()
 
 
+def test_a_second_filter_is_refused(serve):
+    server = serve("gcs_autoindex json; gcs_autoindex_filter off; "
+                   "gcs_autoindex_filter a;", start=False)
+    assert '"gcs_autoindex_filter" directive is duplicate' in server.refusal()
+
+
+def test_an_outer_filter_is_switched_off(serve, filled):
+    server = serve(http="gcs_autoindex_filter a;",
+                   inside="gcs_autoindex json; gcs_autoindex_filter off;")
+    assert set(names(server.get("/files/"))) == {
+        "base/dir/", "base/zoo/", "base/a.txt", "base/b c.jpg", "base/é.png"}
+
+
+def test_signed_urls_list_nothing(serve):
+    server = serve("gcs_autoindex json; gcs_auth signature;", start=False)
+    assert '"gcs_autoindex" cannot be used with "gcs_auth signature"' \
+        in server.refusal()
+
+
+def test_an_outer_line_lists_nothing_where_urls_are_signed(serve, filled,
+                                                           emulator):
+    server = serve(http="gcs_autoindex json;", inside="gcs_mode presign; "
+                   "gcs_endpoint %%EMULATOR_TLS%%;")
+    assert server.get("/files/").status == 404
+    assert server.get("/files/a.txt").status == 303
+    assert emulator.requests("storage") == []
+
+
 def test_where_nothing_is_asked_of_gcs_nothing_is_listed(serve):
     server = serve("gcs_autoindex json; gcs_mode presign; "
                    "gcs_endpoint %%EMULATOR_TLS%%;", start=False)

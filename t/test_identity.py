@@ -241,6 +241,8 @@ def test_token_endpoint_replaces_what_the_file_says(nginx, emulator, bucket,
     ("file %%KEY%%; proxy localhost:3128;", '"localhost:3128" in "proxy"'),
     ("file %%KEY%%; proxy http://;", '"http://" in "proxy"'),
     ("file %%KEY%%; proxy https://;", '"https://" in "proxy"'),
+    ("application_default; application_default;",
+     '"application_default" directive is duplicate'),
     ("file %%KEY%%; proxy off; proxy off;", '"proxy" directive is duplicate'),
 ])
 def test_mistakes_in_the_block_are_told(nginx, emulator, key_file, inside,

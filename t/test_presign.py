@@ -317,12 +317,31 @@ def test_the_log_format_of_the_docs_has_no_signed_url(
     ("gcs_presign_method PUT;", "is not in .gcs_methods"),
     ("gcs_presign_host example.com;", "it must be .path"),
     ("gcs_presign_host https://a/b;", "it must be .path"),
+    ("gcs_presign_host https://;", "it must be .path"),
+    ("gcs_presign_host https:///;", "it must be .path"),
+    ("gcs_mode other;", "duplicate"),
+    ("gcs_presign_ttl 1h; gcs_presign_ttl 2h;", "is duplicate"),
+    ("gcs_presign_window off; gcs_presign_window 1m;", "is duplicate"),
+    ("gcs_presign_window x;", "gcs_presign_window. directive invalid value"),
+    ("gcs_presign_answer json; gcs_presign_answer json;", "is duplicate"),
+    ("gcs_presign_method GET; gcs_presign_method GET;", "is duplicate"),
+    ("gcs_presign_host path; gcs_presign_host path;", "is duplicate"),
     ("gcs_presign_query X-Goog-Signature x;", "invalid name"),
     ("gcs_auth anonymous;", "cannot sign URLs")])
 def test_a_mistake_is_told(serve, directives, words):
     tested = serve(directives, start=False).test()
     assert tested.returncode == 1
     assert re.search(words, tested.stderr), tested.stderr
+
+
+@pytest.mark.parametrize("mode, words", [
+    ("other", 'invalid value "other" in "gcs_mode" directive; it must be '
+     '"proxy" or "presign"'),
+    ('"${mode"', "closing bracket")])
+def test_another_mode_is_refused(nginx, key_file, mode, words):
+    server = nginx(LOCATION.format(MEDIA.format(f"gcs_mode {mode};")),
+                   start=False)
+    assert words in server.refusal()
 
 
 def test_a_window_is_checked_without_gcs_pass_too(serve):

@@ -408,6 +408,13 @@ def test_nothing_else_can_be_named_in_gcs_pass_header(front, name):
     assert "invalid header name" in said and '"gcs_pass_header"' in said
 
 
+@pytest.mark.parametrize("line", ["gcs_write_headers Content-Type;",
+                                  "gcs_pass_header x-goog-hash;"])
+def test_names_are_listed_on_one_line(front, line):
+    said = front(line + line, start=False).refusal()
+    assert f'"{line.split()[0]}" directive is duplicate' in said
+
+
 # what GCS says of writes
 
 @pytest.mark.parametrize("status,code,answer", [
