@@ -847,6 +847,16 @@ def test_only_googles_own_links_are_changed_however_it_is_cut(
             assert got.json() == expected
 
 
+@pytest.mark.parametrize("evil", [
+    "https://storage.googleapis.com.evil.test/a", "https://storage.evil.test/",
+    "https://", "http://storage.googleapis.com/", "h", ""])
+def test_other_links_are_not_changed(evil, spied, google, bucket):
+    body = json.dumps({"selfLink": evil, "mediaLink": evil}).encode()
+    google.answer = (b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+                     b"Content-Length: %d\r\n\r\n" % len(body)) + body
+    assert spied().get(f"/storage/v1/b/{bucket}/o/a").body == body
+
+
 def test_an_object_is_never_changed(front, emulator, bucket):
     body = json.dumps({"mediaLink": HOSTILE, "items": [
         {"selfLink": HOSTILE}]}).encode()

@@ -127,10 +127,11 @@ def test_a_long_list_is_rewritten_wherever_it_is_cut(front, emulator, bucket):
     for number in range(300):
         emulator.put_object(bucket, f"n/{number:04}" + "ö" * (number % 50),
                             b"x")
-    for size in ("1k", "1111", "4k", "64k"):
-        server = front(more=f"proxy_buffer_size {size}; proxy_buffers 8 "
+    for first, size in (("1k", 16), ("1k", 1024), ("1111", 1111),
+                        ("4k", 4096), ("64k", 65536)):
+        server = front(more=f"proxy_buffer_size {first}; proxy_buffers 200 "
                             f"{size}; proxy_busy_buffers_size "
-                            f"{int(size.replace('k', '024')) * 2};")
+                            f"{max(size * 2, 1024)};")
         here = f"http://127.0.0.1:{server.port}/"
         listed = server.get(f"/storage/v1/b/{bucket}/o").json()["items"]
         assert len(listed) == 300
@@ -223,6 +224,7 @@ CONF = {
     "location / { gcs_api on; gcs_api on; }": '"gcs_api" directive is '
                                               'duplicate',
     "location / { gcs_api yes; }": 'it must be "on" or "off"',
+    'location / { gcs_api on "https://${x"; }': "the closing bracket",
     "location / { gcs_api on gateway.test; }": 'it must be "https://HOST"',
     "location / { gcs_api on https://x.test/y; }": 'it must be '
                                                    '"https://HOST"',
@@ -267,3 +269,87 @@ def test_an_outer_cache_is_not_for_clients_that_write(nginx, emulator,
     emulator.put_object(bucket, "a", b"two", cache_control="max-age=60")
     assert server.get(f"/{bucket}/a").body == b"two"
     assert b"NoSuchKey" in server.get(f"/{bucket}/none").body
+
+
+# what else is at hand
+
+def test_an_upload_begins_in_the_way_of_the_xml_api(front, emulator, bucket):
+    server = front()
+    begun = server.request("POST", f"/{bucket}/a/b",
+                           {"X-Goog-Resumable": "start",
+                            "Content-Type": "text/x"}, b"")
+    assert begun.status == 201
+    place = begun.get("Location")
+    assert place.startswith(f"http://127.0.0.1:{server.port}/{bucket}/a/b?")
+    assert server.request("PUT", "/" + place.split("/", 3)[3], {},
+                          b"hello").status == 200
+    stored = emulator.get_object(bucket, "a/b")
+    assert (stored["data"], stored["content_type"]) == (b"hello", "text/x")
+    assert "authorization" not in sent(storage(emulator)[-1])
+
+
+def test_what_nginx_cuts_off_is_not_sent(front, emulator, bucket):
+    response = front().get(f"/{bucket}/a#b")
+    assert xml_error(response) == (
+        400, "InvalidArgument", "the path is not what nginx has made of it")
+    assert storage(emulator) == []
+
+
+def test_a_key_for_hmac_is_not_for_it(nginx, emulator, key_file, bucket,
+                                      tmp_path):
+    """Where it is known only when a client asks."""
+    key_file.write_text(emulator.service_account())
+    name, secret = emulator.hmac_key("interop@p.iam.gserviceaccount.com")
+    (tmp_path / "secret").touch(0o600)
+    (tmp_path / "secret").write_text(secret)
+    server = nginx(f"gcs_credentials interop {{ hmac_key {name} "
+                   f"{tmp_path}/secret; }}" + HTTP, server=f"""location / {{
+        gcs_api on; gcs_buckets {bucket}; gcs_auth $arg_prefix; }}""",
+                   secrets=[secret])
+    assert error(server.get(f"/storage/v1/b/{bucket}/o?prefix=interop"))[:2] \
+        == (500, "backendError")
+    server.expect('credentials "interop" cannot be used with "gcs_api"')
+    assert storage(emulator) == []
+
+
+def test_it_is_switched_off(nginx, emulator, key_file, bucket):
+    key_file.write_text(emulator.service_account(
+        grants={bucket: ["objectViewer"]}))
+    emulator.put_object(bucket, "a", b"hello")
+    server = nginx(HTTP, server=f"""location / {{
+        gcs_api off; gcs_pass gs://{bucket}/; }}""")
+    assert server.get("/a").body == b"hello"
+
+
+def test_other_refusals_of_nginx_are_told_in_googles_form(front, bucket):
+    server = front(more="""auth_basic x; auth_basic_user_file /dev/null;
+                           if ($arg_prefix = gone) { return 410; }""")
+    assert error(server.get(f"/storage/v1/b/{bucket}/o")) == (
+        401, "required", "who asks is not known to this server")
+    assert xml_error(server.get(f"/{bucket}?prefix=gone")) == (
+        410, "InvalidArgument", "the request cannot be served")
+
+
+def test_an_error_is_whole_at_any_pace(front, bucket):
+    """The filters are called once more for what is still to be sent."""
+    server = front(more="limit_rate 300;")
+    assert error(server.get(f"/storage/v1/b/{bucket}/o/a?acl"))[0] == 403
+
+
+def test_a_header_that_is_set_comes_before_the_clients(front, emulator,
+                                                       bucket):
+    server = front(more="gcs_set_header x-goog-meta-k ours;")
+    server.request("PUT", f"/{bucket}/a",
+                   {"x-goog-meta-k": "theirs", "x-goog-meta-l": "theirs"},
+                   b"x")
+    assert emulator.get_object(bucket, "a")["metadata"] == {
+        "k": "ours", "l": "theirs"}
+
+
+def test_a_narrow_limit_of_nginx_holds_for_metadata(front, emulator, bucket):
+    server = front(more="client_max_body_size 100;")
+    metadata = json.dumps({"name": "a", "metadata": {"k": "v" * 100}})
+    assert error(server.request("POST", f"{UPLOAD}?uploadType=resumable", {},
+                                metadata.encode()))[:2] == (
+        413, "uploadTooLarge")
+    assert storage(emulator) == []

@@ -280,7 +280,8 @@ def test_those_for_the_request_to_gcs_are_empty_elsewhere(serve, emulator):
     """Nobody needs to know them, and who does gets nothing by them."""
     names = ["authorization", "accept_encoding", "range", "if_range",
              "if_match", "if_none_match", "if_modified_since",
-             "if_unmodified_since", "content_length", "given_content_type"]
+             "if_unmodified_since", "content_length", "given_content_type",
+             "api_target", "api_lines"]
     values = "".join(f"${{__gcs_{name}}}" for name in names)
     server = serve("""
         location / { return 200 "<%s>"; }

@@ -587,3 +587,18 @@ def test_python_s_own_client_writes_reads_and_deletes(front, emulator,
     gone = client.getresponse()
     assert (gone.status, gone.read()) == (204, b"")
     client.close()
+
+
+def test_each_given_header_has_a_variable_of_its_own(front):
+    """In requests by HTTP/2 each is a header of its own."""
+    server = front("gcs_write_headers Content-Type x-goog-meta-*; " + "".join(
+        f"add_header X-{name} '<$__gcs_given_{name}>';"
+        for name in ("content_type", "x_goog_meta_a_b", "x_goog_meta_a",
+                     "x_goog_meta_c")))
+    answer = server.request("PUT", "/a", {
+        "Content-Type": "text/x", "X-Goog-Meta-A-B": "1",
+        "X-Goog-Meta-C": "2", "X-Goog-Meta-A-C": "3"}, BODY)
+    assert answer.get("X-content_type") == "<text/x>"
+    assert answer.get("X-x_goog_meta_a_b") == "<1>"
+    assert answer.get("X-x_goog_meta_a") == "<>"
+    assert answer.get("X-x_goog_meta_c") == "<2>"
