@@ -259,9 +259,18 @@ ngx_http_gcs_make_ctx(ngx_http_request_t *r)
     ngx_http_gcs_ctx_t       *ctx, *earlier;
     ngx_http_gcs_loc_conf_t  *glcf;
 
+    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
     ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
 
     if (ctx) {
+
+        if (glcf->status) {
+
+            /* it may have been made before a rewrite */
+
+            ctx->location = glcf->status;
+        }
+
         return ctx;
     }
 
@@ -286,7 +295,6 @@ ngx_http_gcs_make_ctx(ngx_http_request_t *r)
     ctx->nelts = part->nelts;
     ctx->takeover = earlier ? earlier->takeover : NULL;
 
-    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
     ctx->location = glcf->status;
 
     ngx_http_set_ctx(r, ctx, ngx_http_gcs_proxy_module);

@@ -156,6 +156,20 @@ def test_locations_are_told_apart_as_they_are_written(serve):
     assert row(server)["requests"] == 0
 
 
+def test_a_rewrite_takes_all_of_a_request_elsewhere(serve):
+    """Also when a variable was asked for in the location before."""
+    server = serve(server="""
+        location /plain/ { set $early $gcs_object;
+                           rewrite ^/plain/(.*)$ /media/$1 last; }
+        location /other/ { set $early $gcs_object; gcs_pass gs://test-bucket/;
+                           rewrite ^/other/(.*)$ /media/$1 last; }""")
+    for place in ("plain", "other"):
+        assert server.get(f"/{place}/a.txt").status == 200
+    assert settled(server, 2)["upstream"]["requests"] == 2
+    other = row(server, "/other/")
+    assert (other["requests"], other["upstream"]["requests"]) == (0, 0)
+
+
 def test_servers_of_one_name_share_their_rows_and_others_do_not(serve):
     other = """server { listen 127.0.0.1:%%PORT_B%%; server_name {};
         gcs_endpoint %%EMULATOR%%; gcs_auth reader;
