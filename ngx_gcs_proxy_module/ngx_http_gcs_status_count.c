@@ -62,10 +62,6 @@ ngx_http_gcs_status_verdict(ngx_http_gcs_takeover_t *t)
 {
     ngx_int_t  counter;
 
-    if (t->conf == NULL || t->conf->status == NULL) {
-        return;
-    }
-
     counter = ngx_gcs_metrics_verdict(&t->status);
 
     if (counter != NGX_ERROR) {

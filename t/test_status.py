@@ -195,6 +195,16 @@ def test_blocks_of_if_and_limit_except_count_for_their_location(serve):
                                          "403": 1}
 
 
+def test_subrequests_that_are_logged_are_counted_once(serve):
+    server = serve(server="""log_subrequest on;
+        location /guarded/ { auth_request /media/a.txt; alias %%DIR%%/; }
+        location /both/ { auth_request /media/a.txt;
+                          gcs_pass gs://test-bucket/; }""")
+    assert server.get("/both/a.txt").status == 200
+    assert settled(server, 1, location="/both/")
+    assert row(server)["requests"] == 0
+
+
 def test_slices_count_as_requests_to_cloud_storage_but_not_of_clients(
         serve, emulator):
     emulator.put_object("test-bucket", "big", size=5 << 20, seed=7)
@@ -473,6 +483,20 @@ def test_signatures_outlive_a_reload(serve):
     signed(server, 1)
     assert credentials(server)["signatures"]["key"] == 3
     assert credentials(server)["token"]["fetches"] == 1
+
+
+def test_a_key_for_hmac_has_signatures_but_no_token(serve, emulator,
+                                                    tmp_path):
+    name, secret = emulator.hmac_key("interop@p.iam.gserviceaccount.com")
+    (tmp_path / "secret").touch(0o600)
+    (tmp_path / "secret").write_text(secret)
+    server = serve(http="gcs_credentials interop { hmac_key "
+                        f"{name} {tmp_path}/secret; }}", secrets=[secret],
+                   server="""location /signed/ { gcs_pass gs://test-bucket/;
+                             gcs_auth interop; gcs_mode presign; }""")
+    signed(server, 3)
+    assert "token" not in credentials(server, "interop")
+    assert credentials(server, "interop")["signatures"]["key"] == 3
 
 
 # takeovers
