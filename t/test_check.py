@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.nginx import free_port
+
 CONF = """
     gcs_credentials reader {{ {credentials} }}
     {http}
@@ -517,3 +519,32 @@ def test_each_check_shakes_hands_anew(check, filled):
     for number in range(1, 4):
         assert states(ask(server)[1])["tls"] == "ok"
         assert filled.connections()["storage"] >= number
+
+
+# CORS without an object, and without an answer
+
+def test_cors_is_asked_of_an_object_that_can_be_read(check, filled, bucket):
+    found = step(ask(check(f"none/ origin={ORIGIN}"))[1], "cors")
+    assert found["status"] == "skipped"
+    assert found["message"] == "there is no object that could be read"
+
+
+def test_cors_is_not_asked_by_nobody(check, filled, key_file):
+    key_file.write_text(filled.service_account(registered=False))
+    status, report = ask(check(f" origin={ORIGIN}"))
+    assert (status, states(report)["cors"]) == (503, "skipped")
+
+
+def test_a_refusal_tells_nothing_of_cors(check, filled):
+    filled.fault(kind="storage", path="^/test-bucket/a.txt$", skip=1,
+                 status=403, code="AccessDenied", count=None)
+    found = step(ask(check(f" origin={ORIGIN}", auth="reader"))[1], "cors")
+    assert (found["status"], found["message"]) == (
+        "failed", "an object could not be read")
+
+
+def test_without_a_connection_nothing_is_said_of_tls(check, filled):
+    status, report = ask(check(
+        endpoint=f"https://127.0.0.1:{free_port()}"))
+    assert (status, states(report)["tls"]) == (503, "skipped")
+    assert step(report, "tls")["message"] == "there was no connection"

@@ -398,6 +398,51 @@ def test_iam_signs_if_that_is_required(check, filled, bucket, may, state):
             "--role=roles/iam.serviceAccountTokenCreator")
 
 
+SIGNING = "token.*auth%2Fiam"
+
+
+@pytest.mark.parametrize("fault, state", [
+    ({"delay": 1.5}, "ok"), ({"status": 404, "count": None}, "failed"),
+    ({"status": 404, "delay": 1.5, "count": None}, "failed")])
+def test_the_token_that_iam_is_asked_with_is_another(check, filled, bucket,
+                                                     fault, state):
+    """It may come later than the one that objects are read with, or not."""
+    filled.metadata_account(ATTACHED, grants={bucket: "objectViewer"})
+    filled.set_policy(ATTACHED, {CREATOR: [service_account(ATTACHED)]})
+    filled.fault(kind="metadata", path=SIGNING, **fault)
+    server = check(
+        " require=sign",
+        credentials=f"metadata_server {filled.metadata_host}; {IAM}")
+    if "delay" not in fault:
+        server.wait_log("could not be fetched")
+    status, report = ask(server)
+    assert (status, step(report, "sign")["status"]) == (
+        200 if state == "ok" else 503, state)
+    assert {**states(report), "sign": "ok"} == READS
+
+
+def test_a_metadata_server_that_is_not_there(check, filled):
+    server = check(
+        credentials=f"metadata_server 127.0.0.1:{free_port()};",
+        location="gcs_token_timeout 1s;")
+    status, report = ask(server)
+    found = step(report, "token")
+    assert (status, found["status"]) == (503, "failed")
+    assert found["message"] == 'it did not come within "gcs_token_timeout"'
+
+
+def test_a_name_that_no_shell_should_see_is_in_no_command(check, filled,
+                                                          key_file):
+    key = json.loads(key_file.read_text())
+    key["client_email"] = "it's@x.iam.gserviceaccount.com"
+    key_file.write_text(json.dumps(key))
+    status, report = ask(check())
+    assert status == 503
+    assert report["account"] == "it's@x.iam.gserviceaccount.com"
+    assert not [found for found in report["steps"]
+                if "it's" in found.get("command", "")]
+
+
 def test_a_login_works_and_cannot_sign(check, filled, bucket, tmp_path):
     path = tmp_path / "login.json"
     path.write_text(json.dumps(filled.authorized_user_file(PERSON)))

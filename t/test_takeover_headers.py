@@ -397,3 +397,30 @@ def test_nothing_of_one_answer_is_left_in_the_next(serve, app, signer,
     answer = connection.get("/signed/")
     assert not {"set-cookie", "content-disposition"} & answer.names
     assert header(gcs(emulator)[-1], "cookie") is None
+
+
+# what GCS says of caching
+
+def test_each_of_several_headers_of_a_name_gives_way(serve, app, signer,
+                                                     emulator):
+    emulator.fault(kind="storage", count=None,
+                   remove_headers=["Cache-Control"],
+                   headers=[["Cache-Control", "public, max-age=1"],
+                            ["Cache-Control", "public, max-age=2"]])
+    app.default = redirect(signer.url("test-bucket", "a.txt"))
+    server = serve()
+    for mode in MODES:
+        answer = server.get(f"/{mode}/")
+        assert [value for name, value in answer.headers
+                if name.lower() == "cache-control"] \
+            == ["private, max-age=1, max-age=2"]
+        assert "x-goog-dropped" not in answer.names
+
+
+def test_a_comma_in_quotes_ends_nothing(serve, app, signer, emulator):
+    emulator.put_object(
+        "test-bucket", "a.txt", BODY,
+        cache_control='public, no-cache="x,\\"public,y", max-age=60')
+    app.default = redirect(signer.url("test-bucket", "a.txt"))
+    assert serve().get("/signed/").get("Cache-Control") \
+        == 'private, no-cache="x,\\"public,y", max-age=60'

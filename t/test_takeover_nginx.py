@@ -16,7 +16,7 @@ import pytest
 from emulator import content
 from harness.nginx import version, wait_until
 from harness.studio import Answer, Application, accel, redirect
-from harness.takeover import BODY, MODES, configuration, gcs, taken
+from harness.takeover import ANN, BODY, MODES, configuration, gcs, taken
 
 pytest_plugins = ["harness.studio_plugin"]
 
@@ -543,3 +543,47 @@ def test_a_redirect_that_is_not_taken_says_why(serve, app, signer):
     assert "gcs_buckets" in lines[0].group()
     assert "secret-of-x" not in server.log()
     assert not re.search(r"\[(error|crit|alert)\]", server.log())
+
+
+# another server of the application, and one that is not there
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_another_server_is_asked_before_a_refusal_counts(
+        status, serve, app, signer):
+    server = serve(
+        http="upstream two { server %%APP%%; server %%APP%%; }",
+        location="gcs_takeover_cache zone=v:1m valid=1m;",
+        more=f"""location /two/ {{
+            proxy_pass          http://two;
+            proxy_next_upstream http_{status};
+            gcs_takeover        @signed;
+            gcs_takeover_cache  zone=v:1m valid=1m;
+        }}""")
+    answers = [Answer(status), redirect(signer.url("test-bucket", "a.txt"))]
+    app.default = lambda asked: answers[(len(app.requests) - 1) % 2]
+    for _ in range(2):
+        assert server.get("/two/", ANN).body == BODY
+    assert len(app.requests) == 2
+    assert [line[1] for line in taken(server, 2)] == ["redirect", "cached"]
+
+
+def test_who_fails_at_once_keeps_nobody_waiting(serve, app, ready):
+    server = serve(location="gcs_takeover_cache zone=v:1m valid=1m;", more="""
+        location = /sorry { return 200 sorry; }
+        location /none/ {
+            proxy_pass         http://$arg_host;
+            error_page         500 502 = /sorry;
+            gcs_takeover       @signed;
+            gcs_takeover_cache zone=v:1m valid=1m;
+        }""")
+    for _ in range(3):
+        assert server.get("/none/?host=nobody.test", ANN).body == b"sorry"
+    server.expect("no resolver defined")
+
+
+def test_two_redirects_are_none(serve, app, signer):
+    url = signer.url("test-bucket", "a.txt")
+    app.default = accel(url, *accel(url).headers)
+    server = serve()
+    assert server.get("/signed/").body.startswith(b"nginx's own: ")
+    assert taken(server)[0][1] == "passed"
