@@ -158,6 +158,7 @@ def test_half_a_key_in_the_environment_is_none(serve, google, missing):
 @pytest.mark.parametrize("name, value", [
     ("AWS_ACCESS_KEY_ID", "AK IA"), ("AWS_SECRET_ACCESS_KEY", "a\x01b" * 5),
     ("AWS_SESSION_TOKEN", "a\nb"),
+    ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "a\nb"),
     ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://example.com"),
     ("AWS_ENDPOINT_URL_STS", "http://example.com"),
     ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://example.com/x")])
@@ -197,6 +198,13 @@ def test_version_two_of_the_metadata_service_is_asked_with_a_token(
     assert all(r["credential"] == "valid"
                for r in google.requests("imds")[1:])
     assert caller(google) == ROLE + "/i-0123456789abcdef0"
+
+
+def test_a_slash_behind_the_endpoint_is_none_of_the_path(serve, google):
+    google.instance(role="media")
+    assert served(serve(
+        AWS_EC2_METADATA_SERVICE_ENDPOINT=google.imds_url + "/"))
+    assert imds(google)[0] == ("PUT", "api/token", 200)
 
 
 def test_version_one_is_asked_where_there_is_no_other(serve, google):

@@ -874,6 +874,11 @@ def test_lines_beside_a_file_are_refused(from_file):
     assert 'cannot be used with "gcs_cors_file"' in said
 
 
+def test_a_second_file_is_refused(from_file):
+    said = from_file("[]", "gcs_cors_file cors.json;", start=False).refusal()
+    assert '"gcs_cors_file" directive is duplicate' in said
+
+
 def test_a_file_and_credentials_must_agree(from_file):
     said = from_file(LABEL_STUDIO, "gcs_cors_credentials on;",
                      start=False).refusal()

@@ -119,6 +119,24 @@ def test_an_hmac_key_signs(nginx, emulator, key_file, bucket, tmp_path):
     assert requests.get(url).content == b"0123456789"
 
 
+@pytest.mark.parametrize("auth", ["reader", "hmac"])
+@pytest.mark.parametrize("line", ["gcs_presign_header Content-Type",
+                                  "gcs_presign_query response-content-type"])
+def test_a_line_break_is_never_signed(nginx, emulator, key_file, bucket,
+                                      tmp_path, auth, line):
+    access_id, secret = emulator.hmac_key("hmac@p.iam.gserviceaccount.com")
+    (tmp_path / "secret").write_text(secret + "\n")
+    server = nginx(LOCATION.format(MEDIA.format(
+        f"gcs_mode presign; gcs_auth {auth}; {line} $broken;")) + f"""
+        map $arg_x $broken {{ default "text/x"; 1 "a\\nb: c"; }}
+        gcs_credentials hmac {{ hmac_key {access_id} {tmp_path}/secret; }}""")
+    assert server.get("/media/a.txt").status == 303
+    answer = server.get("/media/a.txt?x=1")
+    assert (answer.status, answer.get("Location")) == (500, None)
+    server.expect("cannot sign URLs: a header or query parameter has an "
+                  "invalid value")
+
+
 def test_ranges_and_conditions_need_no_signature(serve):
     url = url_of(serve().get("/media/a.txt"))
     part = requests.get(url, headers={"Range": "bytes=2-4"})

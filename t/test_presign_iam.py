@@ -555,8 +555,10 @@ def test_without_a_token_for_iam_there_is_no_signature(serve, google, caller):
 def test_a_metadata_server_that_is_down_makes_no_url(machine, attached):
     attached.fault(kind="metadata", status=500, count=None)
     server = machine("gcs_token_timeout 1s;")
-    answer = server.get("/media/a.txt")
-    assert answer.status in (502, 504)
+    for _ in range(2):              # the second while no other is to be tried
+        answer = server.get("/media/a.txt")
+        assert answer.status in (502, 504)
+        assert "location" not in answer.names
     attached.clear_faults()
     wait_until(lambda: server.get("/media/a.txt").status == 303, 10)
 

@@ -476,6 +476,15 @@ def test_signatures_of_iam_and_their_failures_are_counted(serve, emulator):
         == "valid"
 
 
+def test_a_url_that_is_needed_early_is_remembered_too(serve):
+    server = serve("""location /early/ {
+        gcs_object gs://test-bucket/a.txt; return 200 $gcs_signed_url;
+        gcs_presign_cache zone=early:1m; gcs_presign_window 5m; }""")
+    assert server.get("/early/").text == server.get("/early/").text
+    assert credentials(server)["signatures"]["key"] == 1
+    assert credentials(server)["presign_cache"] == {"hits": 1, "misses": 1}
+
+
 def test_signatures_outlive_a_reload(serve):
     server = serve(PRESIGN % "")
     signed(server, 2)
