@@ -128,6 +128,23 @@ def test_all_who_ask_meanwhile_wait_for_one_run(check, filled):
     assert runs(filled) <= 2
 
 
+def test_what_post_action_does_meanwhile_is_not_disturbed(check, filled):
+    """The run ends while another location has the request."""
+    filled.put_object("test-bucket", "slow", b"x")
+    filled.fault(kind="storage", path="/o\\?", delay=0.5)
+    filled.fault(kind="storage", path="/slow", delay=1.5, skip=1)
+    server = check("a.txt", location="post_action /after/slow;", server="""
+        location /after/ { gcs_pass gs://test-bucket/; gcs_auth reader; }""")
+    assert server.get("/after/slow").body == b"x"
+    with socket.create_connection(("127.0.0.1", server.port)) as sock:
+        sock.sendall(b"GET /check HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_until(lambda: runs(filled) == 1)
+    assert ask(server)[0] == 200
+    server.wait_access_log('"GET /check HTTP/1.1" 200 0 time=1')
+    assert ask(server)[0] == 200
+    assert runs(filled) == 1
+
+
 def test_each_location_has_a_run_of_its_own(check, filled):
     server = check(server="""location = /other {
         gcs_check gs://test-bucket/none/; gcs_auth reader; }""")

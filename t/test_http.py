@@ -745,3 +745,31 @@ def test_requests_share_one_connection_to_gcs(front, digits, emulator):
         assert server.get("/media/digits.txt").body == DIGITS
     assert emulator.counts()["storage"] == 10
     assert emulator.connections()["storage"] == 1
+
+
+# bodies that nobody wants
+
+BODIES = """
+    location /media/  { gcs_pass gs://test-bucket/; }
+    location /signed/ { gcs_pass gs://test-bucket/; gcs_mode presign; }
+    location /api/    { gcs_api on; gcs_buckets api; }
+    location /cors/   { gcs_pass gs://test-bucket/;
+                        gcs_cors https://a.example; }
+    location /status  { gcs_status; }
+    location /check   { gcs_check gs://test-bucket/; gcs_auth reader; }
+"""
+
+
+@pytest.mark.parametrize("method, path", [
+    ("GET", "/media/digits.txt"), ("GET", "/signed/digits.txt"),
+    ("GET", "/api/digits.txt"), ("OPTIONS", "/cors/digits.txt"),
+    ("GET", "/status"), ("GET", "/check")])
+def test_a_body_that_is_broken_is_the_clients_fault(nginx, digits, emulator,
+                                                    key_file, method, path):
+    server = nginx(HTTP, server=BODIES)
+    answer = server.raw(
+        f"{method} {path} HTTP/1.1\r\nHost: x\r\nOrigin: https://a.example\r\n"
+        "Access-Control-Request-Method: GET\r\n"
+        "Transfer-Encoding: chunked\r\n\r\nzz\r\n".encode())
+    assert (answer.status, answer.get("Connection")) == (400, "close")
+    assert storage(emulator) == []

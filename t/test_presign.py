@@ -257,6 +257,14 @@ def test_what_cannot_be_served_is_not_signed(serve, target, status):
     assert serve().get(target).status == status
 
 
+def test_a_url_that_writes_is_not_of_the_index(serve):
+    folder = "gcs_index index.html; gcs_methods GET HEAD PUT; "
+    assert urlsplit(url_of(serve(folder).get("/media/x/"))).path \
+        == "/test-bucket/x/index.html"
+    assert urlsplit(url_of(serve(folder + "gcs_presign_method PUT;").get(
+        "/media/x/"))).path == "/test-bucket/x/"
+
+
 def test_a_bucket_that_is_not_allowed_is_not_signed(nginx, emulator, key_file,
                                                     bucket):
     server = nginx(LOCATION.format("""
