@@ -342,6 +342,8 @@ def test_a_header_that_is_set_comes_before_the_clients(front, emulator,
     server.request("PUT", f"/{bucket}/a",
                    {"x-goog-meta-k": "theirs", "x-goog-meta-l": "theirs"},
                    b"x")
+    assert [value for name, value in storage(emulator)[-1]["headers"]
+            if name.lower() == "x-goog-meta-k"] == ["ours"]
     assert emulator.get_object(bucket, "a")["metadata"] == {
         "k": "ours", "l": "theirs"}
 
@@ -349,7 +351,8 @@ def test_a_header_that_is_set_comes_before_the_clients(front, emulator,
 def test_a_narrow_limit_of_nginx_holds_for_metadata(front, emulator, bucket):
     server = front(more="client_max_body_size 100;")
     metadata = json.dumps({"name": "a", "metadata": {"k": "v" * 100}})
-    assert error(server.request("POST", f"{UPLOAD}?uploadType=resumable", {},
-                                metadata.encode()))[:2] == (
-        413, "uploadTooLarge")
+    assert error(server.raw(
+        f"POST {UPLOAD}?uploadType=resumable HTTP/1.1\r\nHost: x\r\n"
+        f"Transfer-Encoding: chunked\r\n\r\n{len(metadata):x}\r\n{metadata}"
+        "\r\n0\r\n\r\n".encode(), "POST"))[:2] == (413, "uploadTooLarge")
     assert storage(emulator) == []

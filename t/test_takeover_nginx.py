@@ -10,6 +10,8 @@ import re
 import shutil
 import subprocess
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -559,12 +561,20 @@ def test_another_server_is_asked_before_a_refusal_counts(
             gcs_takeover        @signed;
             gcs_takeover_cache  zone=v:1m valid=1m;
         }}""")
-    answers = [Answer(status), redirect(signer.url("test-bucket", "a.txt"))]
+    hold = threading.Event()
+    answers = [Answer(status),
+               redirect(signer.url("test-bucket", "a.txt"), hold=hold)]
     app.default = lambda asked: answers[(len(app.requests) - 1) % 2]
-    for _ in range(2):
-        assert server.get("/two/", ANN).body == BODY
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(server.get, "/two/", ANN)
+        wait_until(lambda: len(app.requests) == 2)
+        second = pool.submit(server.get, "/two/", ANN)
+        time.sleep(0.3)
+        hold.set()
+        assert (first.result().body, second.result().body) == (BODY, BODY)
     assert len(app.requests) == 2
-    assert [line[1] for line in taken(server, 2)] == ["redirect", "cached"]
+    assert sorted(line[1] for line in taken(server, 2)) \
+        == ["cached", "redirect"]
 
 
 def test_who_fails_at_once_keeps_nobody_waiting(serve, app, ready):
