@@ -221,10 +221,6 @@ ngx_http_gcs_find_given(ngx_http_gcs_ctx_t *ctx, ngx_str_t *name)
     ngx_uint_t     i;
     ngx_keyval_t  *h;
 
-    if (ctx->given == NULL) {
-        return NULL;
-    }
-
     h = ctx->given->elts;
 
     for (i = 0; i < ctx->given->nelts; i++) {

@@ -548,3 +548,15 @@ def test_without_a_connection_nothing_is_said_of_tls(check, filled):
         endpoint=f"https://127.0.0.1:{free_port()}"))
     assert (status, states(report)["tls"]) == (503, "skipped")
     assert step(report, "tls")["message"] == "there was no connection"
+
+
+# what stands before the bucket
+
+def test_an_endpoint_may_be_a_socket_of_this_machine(check, filled):
+    server = check(endpoint="http://storage", http="""
+        upstream storage { server unix:%%DIR%%/storage.sock; }
+        server { listen unix:%%DIR%%/storage.sock; access_log off;
+                 location / { proxy_pass %%EMULATOR%%; } }""")
+    found = states(ask(server)[1])
+    # what is signed is the name, which is not that of the emulator
+    assert {**found, "sign": "ok"} == READS

@@ -653,6 +653,19 @@ def test_what_an_ending_worker_drops_is_signed_by_another(serve, google):
     assert time.monotonic() - begin < 6
 
 
+def test_each_of_several_urls_in_the_making_is_its_own(serve, google):
+    google.fault(kind="iam", path=":signBlob", delay=0.5, count=None)
+    server = serve()
+    names = ["a.txt", "b.txt", "c.txt"] * 2
+    with ThreadPoolExecutor(6) as pool:
+        urls = list(pool.map(lambda name: url_of(server.get("/media/" + name)),
+                             names))
+    assert [urlsplit(url).path for url in urls] \
+        == ["/test-bucket/" + name for name in names]
+    assert urls[:3] == urls[3:]
+    assert len(signatures(google)) == 3
+
+
 def test_a_fast_end_does_not_wait(serve, google):
     google.fault(kind="iam", path=":signBlob", hang=True)
     server = serve()

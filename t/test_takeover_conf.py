@@ -136,6 +136,8 @@ REFUSED = {
                              ["gcs_methods", "signature"]),
     "presign and signature": (APP % "" + SIGNED % "gcs_mode presign;",
                               ["gcs_mode", "signature"]),
+    "mode and signature": (APP % "" + SIGNED % "gcs_mode proxy;",
+                           ["gcs_mode", "is fetched as it is"]),
     "unsigned": (GOOD + "location /x/ { gcs_takeover_unsigned yes; }",
                  ['"yes"', "gcs_takeover_unsigned"]),
     "hosts twice": ("gcs_takeover_hosts a; gcs_takeover_hosts b;" + GOOD,

@@ -234,6 +234,24 @@ def test_the_url_of_a_workforce_login_is_pinned(serve, google):
     assert server.get("/m/a").body == b"hi"
 
 
+def test_a_refresh_token_is_kept_if_what_follows_fails(serve, google, bucket):
+    """It is spent, even if nobody may act as who is to be impersonated."""
+    file = google.authorized_user_file(login=google.add_refresh_token(
+        PERSON, scopes=(CLOUD, READ), rotate=True, revoke_old=True))
+    target = "target@demo-project.iam.gserviceaccount.com"
+    google.add_service_account(
+        target, grants={bucket: ["objectViewer"]},
+        policy={"roles/iam.serviceAccountTokenCreator": ["user:" + PERSON]})
+    google.fault(kind="iam", status=503, count=2)
+    server = serve(file, f"impersonate {target}; iam_endpoint %%EMULATOR%%;")
+    assert server.get("/m/a").status == 502
+    wait_until(lambda: len(google.requests("token")) >= 3, 10)
+    sent = [r["form"]["refresh_token"] for r in google.requests("token")]
+    assert len(sent) == len(set(sent))
+    assert {r["status"] for r in google.requests("token")} == {200}
+    wait_until(lambda: server.get("/m/a").body == b"hi", 10)
+
+
 @pytest.mark.parametrize("kind", ["authorized_user",
                                   "external_account_authorized_user"])
 def test_a_refresh_token_that_is_replaced_is_followed(serve, google, kind):

@@ -116,6 +116,12 @@ def test_headers_to_be_stored_are_found_behind_many_others(
         == {str(number): str(number) for number in range(50)}
 
 
+def test_a_header_without_a_value_says_nothing(front, emulator, bucket):
+    assert front().request("PUT", "/a", {"Content-Language": ""},
+                           BODY).status == 200
+    assert "content-language" not in sent(storage(emulator)[0])
+
+
 def test_gcs_write_headers_off_stores_bytes_only(front, emulator, bucket):
     server = front("gcs_write_headers off;")
     assert server.request("PUT", "/a", STORED, BODY).status == 200
