@@ -100,10 +100,6 @@ ngx_http_gcs_written_init_zone(ngx_shm_zone_t *shm_zone, void *data)
 
     shpool = (ngx_slab_pool_t *) shm_zone->shm.addr;
 
-    if (shm_zone->shm.exists) {
-        return NGX_OK;
-    }
-
     /* any numbers will do: memory that is not written to is not used */
 
     written = ngx_slab_alloc(shpool, sizeof(ngx_http_gcs_written_t));
@@ -231,10 +227,6 @@ ngx_http_gcs_written_number(ngx_http_gcs_main_conf_t *gmcf,
 
     shpool = (ngx_slab_pool_t *) gmcf->written_zone->shm.addr;
     written = shpool->data;
-
-    if (written == NULL) {
-        return NULL;
-    }
 
     hash = ngx_murmur_hash2(uri->data, uri->len);
 
