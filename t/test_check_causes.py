@@ -350,6 +350,21 @@ def test_a_federated_identity_is_granted_by_its_pool(check, filled, federated,
     assert command == member(provider.principal_set(), "objectViewer")
 
 
+@pytest.mark.parametrize("audience", [
+    "//iam.googleapis.com/a/b", "//iam.example.com/a/providers/b",
+    "//iam.googleapis.com/a$(b)/providers/c"])
+def test_an_audience_of_another_form_names_no_pool(check, filled, federated,
+                                                   tmp_path, audience):
+    path = tmp_path / "federation.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()),
+                                "audience": audience}))
+    report = ask(check(credentials=federated[2]))[1]
+    assert step(report, "token")["status"] == "failed"
+    commands = [found.get("command", "") for found in report["steps"]]
+    assert not [command for command in commands
+                if "a/" in command or "$(" in command]
+
+
 @pytest.mark.parametrize("change, cause", [
     ({"aud": "elsewhere"}, "audience"), ({"exp": -3600}, "subject token")])
 def test_a_refused_subject_token(check, filled, federated, change, cause):
