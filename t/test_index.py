@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import time
 from urllib.parse import parse_qs, urlsplit
@@ -586,3 +587,14 @@ def test_cross_origin_rules_hold_for_all_of_it(serve, emulator, filled):
         assert response.status == status
         assert response.get("Access-Control-Allow-Origin") \
             == "https://one.example"
+
+
+def test_a_compressed_page_is_plain_also_where_objects_come_in_slices(
+        serve, emulator, filled):
+    text = b"not here, " * 500
+    emulator.put_object(filled, "base/404.html", gzip.compress(text),
+                        content_encoding="gzip", content_type="text/html")
+    server = serve("gcs_not_found 404.html; slice 1k;")
+    answer = server.get("/files/none")
+    assert (answer.status, answer.body) == (404, text)
+    assert "content-encoding" not in answer.names
