@@ -552,8 +552,10 @@ def test_without_a_token_for_iam_there_is_no_signature(serve, google, caller):
     assert signatures(google) == []
 
 
-def test_a_metadata_server_that_is_down_makes_no_url(machine, attached):
-    attached.fault(kind="metadata", status=500, count=None)
+@pytest.mark.parametrize("status", [404, 500])
+def test_a_metadata_server_that_is_down_makes_no_url(machine, attached,
+                                                     status):
+    attached.fault(kind="metadata", status=status, count=None)
     server = machine("gcs_token_timeout 1s;")
     for _ in range(2):              # the second while no other is to be tried
         answer = server.get("/media/a.txt")
