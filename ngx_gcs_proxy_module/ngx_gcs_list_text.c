@@ -65,6 +65,10 @@ ngx_gcs_list_out_json(ngx_gcs_list_out_t *out, u_char *p, size_t n)
     u_char         buf[6];
     static u_char  hex[] = "0123456789abcdef";
 
+    if (n == 0) {
+        return;
+    }
+
     last = p + n;
     start = p;
 

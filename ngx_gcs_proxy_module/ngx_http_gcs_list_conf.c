@@ -85,13 +85,17 @@ ngx_http_gcs_list_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *prev,
         return NGX_CONF_OK;
     }
 
-    if (own && conf->identity && conf->identity->signature) {
-        return ngx_http_gcs_conf_error(cf, conf,
-                   "\"gcs_autoindex\" cannot be used with \"gcs_auth "
-                   "signature\": a signed URL lists nothing");
-    }
+    if (conf->identity && conf->identity->signature) {
 
-    if (ngx_http_gcs_presign_only(conf)) {
+        if (own) {
+            return ngx_http_gcs_conf_error(cf, conf,
+                       "\"gcs_autoindex\" cannot be used with \"gcs_auth "
+                       "signature\": a signed URL lists nothing");
+        }
+
+        conf->autoindex = NGX_HTTP_GCS_AUTOINDEX_OFF;
+
+    } else if (ngx_http_gcs_presign_only(conf)) {
 
         if (own) {
             return ngx_http_gcs_conf_error(cf, conf,
