@@ -490,7 +490,7 @@ def test_two_hundred_start_at_once_and_live_their_own_lives(
 
     alone = text.partition("\n")[0] + locations(c0=auth["c0"])
     text += locations(**auth)
-    assert parsed(text) - parsed(alone) < 1 * SLOWNESS
+    assert parsed(text) - parsed(alone) < 3 * SLOWNESS
 
     google.configure(token_lifetime=8)
     server = nginx(text, workers=2)
