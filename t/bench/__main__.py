@@ -47,20 +47,22 @@ def run_load(bench: Bench, options: argparse.Namespace) -> None:
     def rows() -> Iterable[Sequence[str]]:
         for scheme in SCHEMES:
             for case in load.CASES:
-                if options.quick and case.size != 1 << 10 and not case.ranged:
+                name = f"{case.name}, {scheme.upper()}"
+                if not name.startswith(options.case) or options.quick \
+                        and case.size != 1 << 10 and not case.ranged:
                     continue
                 done = []
                 for turn in range(options.rounds):
                     # not always in the same order: what a load leaves behind
                     # must not always hit the same one
-                    done.append({name: load.measure(
-                        bench, targets[name], scheme, case, options.seconds)
-                        for name in rotated(names, turn)})
-                yield [f"{case.name}, {scheme.upper()}", *(
+                    done.append({target: load.measure(
+                        bench, targets[target], scheme, case, options.seconds)
+                        for target in rotated(names, turn)})
+                yield [name, *(
                     ratio((getattr(d["module"], what),
-                           getattr(d[name], what)) for d in done)
+                           getattr(d[control], what)) for d in done)
                     for what in ("rate", "cpu")
-                    for name in ("defaults", "tuned"))]
+                    for control in ("defaults", "tuned"))]
 
     table(["the module against stock nginx", "requests/s, defaults",
            "requests/s, tuned", "CPU per request, defaults",
@@ -243,6 +245,8 @@ def main() -> None:
                         help="rounds of each measurement (default: 7)")
     parser.add_argument("--seconds", type=int, metavar="N",
                         help="length of one load (default: 3)")
+    parser.add_argument("--case", metavar="NAME", default="",
+                        help="of \"load\", the lines that begin so")
     parser.add_argument("parts", nargs="*", metavar="PART",
                         help=f"{', '.join(PARTS)} (default: all)")
     options = parser.parse_args()
