@@ -156,14 +156,16 @@ ngx_gcs_cors_name(u_char **pos, u_char *last)
 
 
 /*
- * Browsers take a name whose last label is a number for an address, and send
- * the usual form of it.
+ * Browsers take a name whose last label is a number, also a hexadecimal one,
+ * for an address, and send the usual form of it (WHATWG URL, "ends in a
+ * number").
  */
 
 static char *
 ngx_gcs_cors_name_end(u_char *start, u_char *p, u_char *label)
 {
     u_char          buf[sizeof("255.255.255.255")];
+    ngx_uint_t      hex;
     struct in_addr  addr;
 
     if (p == start) {
@@ -182,8 +184,12 @@ ngx_gcs_cors_name_end(u_char *start, u_char *p, u_char *label)
         return NULL;
     }
 
-    for ( /* void */ ; label < p; label++) {
-        if (*label < '0' || *label > '9') {
+    hex = (p - label >= 2 && label[0] == '0' && label[1] == 'x');
+
+    for (label += hex ? 2 : 0; label < p; label++) {
+        if ((*label < '0' || *label > '9')
+            && !(hex && *label >= 'a' && *label <= 'f'))
+        {
             return NULL;
         }
     }

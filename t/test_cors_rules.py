@@ -73,7 +73,7 @@ def parse(text: str) -> tuple[str, str, int] | None:
     if host.startswith("["):
         if not address(ipaddress.IPv6Address, host[1:-1]):
             return None
-    elif host.rpartition(".")[2].isdigit() \
+    elif re.fullmatch("[0-9]+|0x[0-9a-f]*", host.rpartition(".")[2]) \
             and not address(ipaddress.IPv4Address, host):
         return None
     if len(host) > 253 or port > 65535:
