@@ -347,6 +347,29 @@ ngx_int_t ngx_http_gcs_resolve(ngx_http_request_t *r,
 ngx_int_t ngx_http_gcs_make_uri(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
 
+/*
+ * Calls what makes a request of the stock proxy: its content handler, or its
+ * create_request(), and returns what that returns.
+ *
+ * A URI that "proxy_pass" has not got, and that does not follow from the
+ * client's, it takes from a variable, then makes a URL of it, parses that, and
+ * looks for the upstream among all there are: a thousand instructions, of
+ * thirty thousand.  But where "proxy_pass" has no URI at all it sends the
+ * client's as it has arrived, and in a "direct" location that one is ours
+ * until the request is made.  Other code must not see it: the request has to
+ * be made before the handler returns, with no variable of the user's.
+ */
+ngx_int_t ngx_http_gcs_proxied(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
+    ngx_http_handler_pt handler);
+
+/*
+ * The request has been made: the client's URI is put back, and the upstream,
+ * about which "proxy_pass" does not know all, is completed.  NGX_ERROR and a
+ * line in the log if the request has the client's URI: it must not be sent.
+ */
+ngx_int_t ngx_http_gcs_proxied_uri(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx);
+
 /* whether "gcs_buckets" of the location lets the object be asked for */
 ngx_uint_t ngx_http_gcs_bucket_allowed(ngx_http_gcs_loc_conf_t *glcf,
     ngx_gcs_object_t *object);

@@ -17,6 +17,8 @@ static ngx_int_t ngx_http_gcs_resolve_path(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx);
 static ngx_int_t ngx_http_gcs_request_path(ngx_http_request_t *r,
     ngx_str_t *path, char **reason);
+static void ngx_http_gcs_give_back(ngx_http_request_t *r,
+    ngx_http_gcs_ctx_t *ctx);
 
 
 ngx_int_t
@@ -421,6 +423,85 @@ ngx_http_gcs_make_uri(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
                    "http gcs object: \"%V\"", &ctx->uri);
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_gcs_proxied(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
+    ngx_http_handler_pt handler)
+{
+    ngx_int_t                 rc;
+    ngx_http_gcs_loc_conf_t  *glcf;
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
+
+    if (!glcf->direct) {
+        return handler(r);
+    }
+
+    ctx->lending = 1;
+    ctx->lent = r->unparsed_uri;
+    ctx->lent_valid = r->valid_unparsed_uri;
+
+    r->unparsed_uri = ctx->uri;
+    r->valid_unparsed_uri = 1;
+
+    rc = handler(r);
+
+    /* it has not come so far, or it was but create_request() */
+
+    ngx_http_gcs_give_back(r, ctx);
+
+    return rc;
+}
+
+
+static void
+ngx_http_gcs_give_back(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
+{
+    if (!ctx->lending) {
+        return;
+    }
+
+    ctx->lending = 0;
+
+    r->unparsed_uri = ctx->lent;
+
+    /* the page of an error may have taken it back */
+
+    r->valid_unparsed_uri = r->valid_unparsed_uri && ctx->lent_valid;
+}
+
+
+ngx_int_t
+ngx_http_gcs_proxied_uri(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
+{
+    ngx_http_upstream_t      *u;
+    ngx_http_gcs_loc_conf_t  *glcf;
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
+
+    if (!glcf->direct) {
+        return NGX_OK;
+    }
+
+    if (!ctx->lending) {
+        ngx_log_error(NGX_LOG_ALERT, r->connection->log, 0,
+                      "a request to gcs was made too late");
+        return NGX_ERROR;
+    }
+
+    ngx_http_gcs_give_back(r, ctx);
+
+    u = r->upstream;
+
+    u->ssl = (glcf->endpoint->ssl != NULL);
+
+    if (u->ssl) {
+        ngx_str_set(&u->schema, "https://");
+    }
 
     return NGX_OK;
 }

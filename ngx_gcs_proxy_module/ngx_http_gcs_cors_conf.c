@@ -172,7 +172,7 @@ ngx_http_gcs_cors_postconfiguration(ngx_conf_t *cf)
 
     gmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_gcs_proxy_module);
 
-    if (!gmcf->enabled) {
+    if (!gmcf->cors) {
         return NGX_OK;
     }
 
@@ -234,7 +234,8 @@ ngx_http_gcs_cors_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_gcs_cors_conf_t *prev = parent;
     ngx_http_gcs_cors_conf_t *conf = child;
 
-    ngx_http_gcs_loc_conf_t  *glcf;
+    ngx_http_gcs_loc_conf_t   *glcf;
+    ngx_http_gcs_main_conf_t  *gmcf;
 
     if (conf->rules == NGX_CONF_UNSET_PTR) {
         conf->file = prev->file;
@@ -259,6 +260,12 @@ ngx_http_gcs_cors_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     conf->ruled = conf->off || conf->rules;
     conf->governs = conf->ruled || conf->policy || conf->timing.len;
+
+    if (conf->governs) {
+        gmcf = ngx_http_conf_get_module_main_conf(cf,
+                                                  ngx_http_gcs_proxy_module);
+        gmcf->cors = 1;
+    }
 
     if (conf->rules == NULL || conf->rules->nelts == 0) {
         return NGX_CONF_OK;

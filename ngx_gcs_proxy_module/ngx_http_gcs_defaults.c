@@ -126,6 +126,33 @@ ngx_http_gcs_proxy_defaults(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
 }
 
 
+/*
+ * nginx 1.29.4 and later, "proxy_http_version 2"; before the merge the value
+ * may still stand at an outer level
+ */
+
+ngx_uint_t
+ngx_http_gcs_proxy_http2(ngx_http_gcs_loc_conf_t *conf)
+{
+    ngx_uint_t               *version;
+    ngx_http_gcs_loc_conf_t  *level;
+
+    for (level = conf; level; level = level->parent) {
+
+        if (ngx_http_gcs_proxy_is_set(level->proxy, "proxy_http_version",
+                                      NGX_HTTP_GCS_UNSET_UINT))
+        {
+            version = ngx_http_gcs_proxy_value(level->proxy,
+                                               "proxy_http_version");
+
+            return *version > NGX_HTTP_VERSION_11;
+        }
+    }
+
+    return 0;
+}
+
+
 /* an outer proxy_method or proxy_set_body must not be inherited */
 
 static char *
@@ -285,6 +312,38 @@ ngx_http_gcs_proxy_default_key(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
     }
 
     return ngx_http_gcs_proxy_call(cf, conf, "proxy_cache_key", &key, NULL);
+}
+
+
+char *
+ngx_http_gcs_proxy_cache_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_gcs_loc_conf_t *glcf = conf;
+
+    ngx_str_t                         *value;
+    ngx_http_complex_value_t           cv;
+    ngx_http_compile_complex_value_t   ccv;
+
+    if (glcf->cache_key.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+    glcf->cache_key = value[1];
+
+    /* a fault in it is told at its line */
+
+    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = &value[1];
+    ccv.complex_value = &cv;
+
+    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
 }
 
 

@@ -157,7 +157,10 @@ ngx_http_gcs_filter_init(ngx_conf_t *cf)
     ngx_http_next_header_filter = ngx_http_top_header_filter;
     ngx_http_top_header_filter = ngx_http_gcs_header_filter;
 
-    ngx_http_gcs_list_init();
+    if (gmcf->lists) {
+        ngx_http_gcs_list_init();
+    }
+
     if (gmcf->apis) {
         ngx_http_gcs_api_filter_init();
     }
@@ -231,8 +234,17 @@ ngx_http_gcs_header_filter(ngx_http_request_t *r)
 static void
 ngx_http_gcs_clean_headers(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 {
+    ngx_uint_t                   told, wanted;
     ngx_table_elt_t             *h;
+    ngx_http_gcs_loc_conf_t     *glcf;
     ngx_http_gcs_header_walk_t   at;
+
+    glcf = ngx_http_get_module_loc_conf(r, ngx_http_gcs_proxy_module);
+
+    /* what neither can be need not be looked for among each header */
+
+    told = r->internal && r == r->main;
+    wanted = glcf->pass_headers || !(r->method & NGX_HTTP_GCS_READ);
 
     /* what stood there before the proxy ran is not GCS's, ... */
 
@@ -246,9 +258,7 @@ ngx_http_gcs_clean_headers(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 
         if (ngx_http_gcs_header_passes(&h->key)) {
 
-            if (r->internal && r == r->main
-                && ngx_http_gcs_header_told(r, ctx, &h->key))
-            {
+            if (told && ngx_http_gcs_header_told(r, ctx, &h->key)) {
                 /* ... but an application's, which comes before GCS's */
 
                 h->hash = 0;
@@ -257,7 +267,7 @@ ngx_http_gcs_clean_headers(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
             continue;
         }
 
-        if (!ngx_http_gcs_header_wanted(r, &h->key)) {
+        if (!wanted || !ngx_http_gcs_header_wanted(r, &h->key)) {
             h->hash = 0;
         }
 

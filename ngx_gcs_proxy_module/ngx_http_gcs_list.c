@@ -517,7 +517,7 @@ ngx_http_gcs_list_run(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
         ngx_str_set(&r->method_name, "GET");
     }
 
-    rc = glcf->proxy_handler(r);
+    rc = ngx_http_gcs_proxied(r, ctx, glcf->proxy_handler);
 
     ucf->cache = cache;
     ucf->store = store;

@@ -65,7 +65,8 @@ char *
 ngx_http_gcs_list_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *prev,
     ngx_http_gcs_loc_conf_t *conf)
 {
-    ngx_uint_t  own;
+    ngx_uint_t                 own;
+    ngx_http_gcs_main_conf_t  *gmcf;
 
     own = conf->passing && conf->autoindex != NGX_CONF_UNSET_UINT
           && conf->autoindex != NGX_HTTP_GCS_AUTOINDEX_OFF;
@@ -104,6 +105,11 @@ ngx_http_gcs_list_merge(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *prev,
         }
 
         conf->autoindex = NGX_HTTP_GCS_AUTOINDEX_OFF;
+
+    } else {
+        gmcf = ngx_http_conf_get_module_main_conf(cf,
+                                                  ngx_http_gcs_proxy_module);
+        gmcf->lists = 1;
     }
 
     return NGX_CONF_OK;

@@ -147,6 +147,7 @@ ngx_http_gcs_merge_place(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *prev,
             conf->file = prev->file;
             conf->line = prev->line;
             conf->proxy_handler = prev->proxy_handler;
+            conf->direct = prev->direct;
         }
     }
 

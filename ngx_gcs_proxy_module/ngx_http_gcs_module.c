@@ -412,6 +412,10 @@ ngx_http_gcs_postconfiguration(ngx_conf_t *cf)
         *h = ngx_http_gcs_api_rewrite_handler;
     }
 
+    if (!gmcf->cors) {
+        return NGX_OK;
+    }
+
     /* this module is an early one, so that limits have been applied before */
 
     h = ngx_array_push(&cmcf->phases[NGX_HTTP_PREACCESS_PHASE].handlers);

@@ -418,7 +418,8 @@ ngx_http_gcs_run(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
     ctx->passed = 1;
 
     return (ctx->listing || ctx->indexed || ctx->replaced)
-           ? ngx_http_gcs_list_run(r, ctx) : glcf->proxy_handler(r);
+           ? ngx_http_gcs_list_run(r, ctx)
+           : ngx_http_gcs_proxied(r, ctx, glcf->proxy_handler);
 }
 
 

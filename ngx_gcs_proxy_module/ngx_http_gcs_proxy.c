@@ -35,6 +35,7 @@ static char *ngx_http_gcs_proxy_check_signature(ngx_conf_t *cf,
     ngx_http_gcs_loc_conf_t *conf);
 static char *ngx_http_gcs_proxy_pass(ngx_conf_t *cf,
     ngx_http_gcs_loc_conf_t *conf);
+static ngx_uint_t ngx_http_gcs_proxy_direct(ngx_http_gcs_loc_conf_t *conf);
 static char *ngx_http_gcs_proxy_headers(ngx_conf_t *cf,
     ngx_http_gcs_loc_conf_t *conf);
 static char *ngx_http_gcs_proxy_project(ngx_conf_t *cf,
@@ -419,7 +420,12 @@ ngx_http_gcs_proxy_pass(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
         ngx_str_set(&uri, "$__gcs_api_target");
 
     } else {
+        conf->direct = ngx_http_gcs_proxy_direct(conf);
         ngx_str_set(&uri, "$gcs_uri");
+    }
+
+    if (conf->direct) {
+        ngx_str_null(&uri);
     }
 
     url.len = sizeof("https://") - 1 + conf->endpoint->upstream.len + uri.len;
@@ -431,8 +437,11 @@ ngx_http_gcs_proxy_pass(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
 
     url.data = p;
 
+    /* for "https" without a variable it would make a TLS context of its own */
+
     p = ngx_sprintf(p, "%s://%V%V",
-                    conf->endpoint->address.tls ? "https" : "http",
+                    conf->endpoint->address.tls && !conf->direct ? "https"
+                                                                 : "http",
                     &conf->endpoint->upstream, &uri);
     *p = '\0';
     url.len = p - url.data;
@@ -450,6 +459,34 @@ ngx_http_gcs_proxy_pass(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
     clcf->handler = ngx_http_gcs_handler;
 
     return NGX_CONF_OK;
+}
+
+
+/*
+ * Whether the request is made as soon as the content handler runs, neither
+ * after its body nor after a look into the cache, and of nothing that may want
+ * to know the client's URI; see ngx_http_gcs_proxied().
+ */
+
+static ngx_uint_t
+ngx_http_gcs_proxy_direct(ngx_http_gcs_loc_conf_t *conf)
+{
+    ngx_http_gcs_loc_conf_t  *level;
+
+    if (conf->identity == NULL || conf->headers || conf->user_project
+        || (conf->methods & NGX_HTTP_GCS_WRITE))
+    {
+        return 0;
+    }
+
+    for (level = conf; level; level = level->parent) {
+
+        if (level->proxy->cache != NGX_CONF_UNSET) {
+            return !level->proxy->cache;
+        }
+    }
+
+    return 1;
 }
 
 
@@ -636,65 +673,6 @@ ngx_http_gcs_proxy_finish(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *conf)
     conf->proxy->ssl_verify = conf->endpoint->verify;
     conf->proxy->ssl_server_name = 1;
     conf->proxy->ssl_name = name;
-
-    return NGX_CONF_OK;
-}
-
-
-/*
- * nginx 1.29.4 and later, "proxy_http_version 2"; before the merge the value
- * may still stand at an outer level
- */
-
-ngx_uint_t
-ngx_http_gcs_proxy_http2(ngx_http_gcs_loc_conf_t *conf)
-{
-    ngx_uint_t               *version;
-    ngx_http_gcs_loc_conf_t  *level;
-
-    for (level = conf; level; level = level->parent) {
-
-        if (ngx_http_gcs_proxy_is_set(level->proxy, "proxy_http_version",
-                                      NGX_HTTP_GCS_UNSET_UINT))
-        {
-            version = ngx_http_gcs_proxy_value(level->proxy,
-                                               "proxy_http_version");
-
-            return *version > NGX_HTTP_VERSION_11;
-        }
-    }
-
-    return 0;
-}
-
-
-char *
-ngx_http_gcs_proxy_cache_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_http_gcs_loc_conf_t *glcf = conf;
-
-    ngx_str_t                         *value;
-    ngx_http_complex_value_t           cv;
-    ngx_http_compile_complex_value_t   ccv;
-
-    if (glcf->cache_key.data) {
-        return "is duplicate";
-    }
-
-    value = cf->args->elts;
-    glcf->cache_key = value[1];
-
-    /* a fault in it is told at its line */
-
-    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
-
-    ccv.cf = cf;
-    ccv.value = &value[1];
-    ccv.complex_value = &cv;
-
-    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
 
     return NGX_CONF_OK;
 }

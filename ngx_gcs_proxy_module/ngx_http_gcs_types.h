@@ -158,6 +158,8 @@ typedef struct {
     unsigned                     enabled:1;  /* some location uses us */
     unsigned                     caches:1;   /* ... and has a cache */
     unsigned                     apis:1;     /* ... and is "gcs_api" */
+    unsigned                     lists:1;    /* ... and has "gcs_autoindex" */
+    unsigned                     cors:1;     /* ... and has headers of CORS */
 } ngx_http_gcs_main_conf_t;
 
 
@@ -283,6 +285,7 @@ struct ngx_http_gcs_loc_conf_s {
     ngx_http_gcs_endpoint_t     *endpoint;
     ngx_str_t                    cache_key;  /* the user's, as written */
 
+    unsigned                     direct:1;   /* see ngx_http_gcs_proxied() */
     unsigned                     http2:1;    /* to the upstream */
     unsigned                     gunzip:1;   /* nginx decompresses here */
     unsigned                     sliced:1;   /* "slice" is in effect */
@@ -316,6 +319,7 @@ typedef struct {
     ngx_gcs_object_t             object;
     ngx_str_t                    uri;        /* escaped "/bucket/object" */
     ngx_str_t                    moved;      /* the same of what goes away */
+    ngx_str_t                    lent;       /* the client's, meanwhile */
     ngx_http_gcs_takeover_t     *takeover;   /* NULL: there is none */
     ngx_http_gcs_api_t          *api;        /* NULL: not of "gcs_api" */
     ngx_array_t                 *given;      /* ngx_keyval_t: the client's
@@ -370,6 +374,8 @@ typedef struct {
                                                    ngx_int_t rc);
 
     unsigned                     addressed:1;
+    unsigned                     lending:1;  /* ours is in its place */
+    unsigned                     lent_valid:1;
     unsigned                     taken:1;    /* the takeover is of this */
     unsigned                     listing:1;  /* of a folder is asked for */
     unsigned                     indexed:1;  /* the object is an index */

@@ -139,6 +139,10 @@ ngx_http_gcs_init_peer(ngx_http_request_t *r, ngx_http_upstream_srv_conf_t *us)
         return NGX_OK;
     }
 
+    if (ngx_http_gcs_proxied_uri(r, ctx) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     ctx->upstream = u;
     ctx->cacheable = u->cacheable;
 
@@ -579,7 +583,7 @@ ngx_http_gcs_reinit_request(ngx_http_request_t *r)
 
     u->request_bufs = r->request_body ? r->request_body->bufs : NULL;
 
-    rc = u->create_request(r);
+    rc = ngx_http_gcs_proxied(r, ctx, u->create_request);
 
     if (ctx->identity->signature || ctx->api) {
         u->uri = ctx->uri;
