@@ -28,7 +28,8 @@ usage: ./build.sh [COMMAND]
     valgrind [all] [ARGS]
                        the same, with every nginx under valgrind; without
                        ARGS a selection that takes some minutes, with "all"
-                       whatever can be tested so, which takes an hour
+                       whatever can be tested so, which takes many hours,
+                       with "all --cases 1" the first case of each test
     coverage [ARGS]    the same, and a table of what the tests have run
     bench [ARGS]       builds, and compares the module with nginx's own
                        proxy (docs/performance.md); --quick: does it run

@@ -489,7 +489,7 @@ ngx_http_gcs_proxied_uri(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 
     if (!ctx->lending) {
         ngx_log_error(NGX_LOG_ALERT, r->connection->log, 0,
-                      "a request to gcs was made too late");
+                      "a proxied request was made too late");
         return NGX_ERROR;
     }
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections import Counter
 from pathlib import Path
 from typing import Callable, Iterator
 
@@ -25,6 +26,28 @@ from harness.nginx import sanitizer_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 SANITIZE = os.environ.get("GCS_SANITIZE", "0") not in ("", "0")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--cases", type=int, metavar="N",
+                     help="of each test only its first N cases")
+
+
+def pytest_collection_modifyitems(config: pytest.Config,
+                                  items: list[pytest.Item]) -> None:
+    """What is slow can run every test without every case of it."""
+    most = config.getoption("--cases")
+    if not most:
+        return
+    seen: Counter[str] = Counter()
+    chosen: list[pytest.Item] = []
+    others: list[pytest.Item] = []
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        seen[test] += 1
+        (chosen if seen[test] <= most else others).append(item)
+    config.hook.pytest_deselected(items=others)
+    items[:] = chosen
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,11 @@
 """The harness must be able to fail: each of its checks sees its fault."""
 
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
 import pytest
 
 from harness import Truncated, checks
@@ -104,3 +110,24 @@ def test_debug_lines_of_nginx_itself_are_not_ours():
     assert checks.leaks(line, ["tokentokentoken"]) == []
     line += "\n2026/01/01 00:00:00 [info] 7#7: tokentokentoken"
     assert len(checks.leaks(line, ["tokentokentoken"])) == 1
+
+
+def collected(*options: str) -> list[str]:
+    folder = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-c", folder / "pytest.ini",
+         f"--rootdir={folder}", "-q", "--collect-only", "-p",
+         "no:cacheprovider", *options, folder / "test_address.py"],
+        capture_output=True, text=True)
+    return re.findall(r"^.*::.*$", done.stdout, re.MULTILINE)
+
+
+def test_the_first_cases_of_each_test_can_be_chosen():
+    everything = collected()
+    tests = [item.partition("[")[0] for item in everything]
+
+    chosen = collected("--cases", "2")
+
+    assert len(chosen) < len(everything)
+    assert Counter(item.partition("[")[0] for item in chosen) == {
+        test: min(count, 2) for test, count in Counter(tests).items()}
