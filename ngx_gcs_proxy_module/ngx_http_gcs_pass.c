@@ -85,6 +85,24 @@ ngx_http_gcs_handler(ngx_http_request_t *r)
         if (rc != NGX_OK) {
             return rc;
         }
+
+#ifdef NGX_HTTP_VERSION_30
+
+        if (r->http_version == NGX_HTTP_VERSION_30 && r->request_body == NULL)
+        {
+            /*
+             * Here nginx discards nothing, and the proxy would wait for the
+             * end of what may be a body; this says that it has been read.
+             */
+
+            r->request_body = ngx_pcalloc(r->pool,
+                                          sizeof(ngx_http_request_body_t));
+            if (r->request_body == NULL) {
+                return NGX_HTTP_INTERNAL_SERVER_ERROR;
+            }
+        }
+
+#endif
     }
 
     if (ngx_http_gcs_small_body(r)) {
