@@ -86,13 +86,14 @@ ngx_http_gcs_handler(ngx_http_request_t *r)
             return rc;
         }
 
-#ifdef NGX_HTTP_VERSION_30
-
-        if (r->http_version == NGX_HTTP_VERSION_30 && r->request_body == NULL)
+        if (r->request_body == NULL && !r->discard_body
+            && (r->headers_in.chunked || r->headers_in.content_length_n > 0))
         {
             /*
-             * Here nginx discards nothing, and the proxy would wait for the
-             * end of what may be a body; this says that it has been read.
+             * nginx has discarded a chunked body, or is going to discard one
+             * of HTTP/2, or does not discard one of HTTP/3, for which it takes
+             * a request whose end has not arrived with its header.  The proxy
+             * would wait for it.  This says that it has been read.
              */
 
             r->request_body = ngx_pcalloc(r->pool,
@@ -101,8 +102,6 @@ ngx_http_gcs_handler(ngx_http_request_t *r)
                 return NGX_HTTP_INTERNAL_SERVER_ERROR;
             }
         }
-
-#endif
     }
 
     if (ngx_http_gcs_small_body(r)) {

@@ -154,3 +154,20 @@ def test_slices_leave_the_uri_of_their_request_alone(serve, emulator):
 
     assert targets(emulator) == [OBJECT] * 3
     assert logged(server)[0].startswith(ASKED)
+
+
+@pytest.mark.parametrize("body", [
+    b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    b"Content-Length: 5\r\n\r\nhello"], ids=["chunked", "with a length"])
+@pytest.mark.parametrize("inner", ["", "gcs_methods GET HEAD PUT;"])
+def test_a_body_that_has_no_use_holds_nothing_up(serve, emulator, inner, body):
+    """What follows in the same packet is the next request."""
+    server = serve(inner)
+    head = f"GET {ASKED} HTTP/1.1\r\nHost: localhost\r\n".encode()
+
+    with server.connect() as connection:
+        connection.send(head + body + head + b"\r\n")
+        answers = [connection.response("GET") for _ in range(2)]
+
+    assert [answer.body for answer in answers] == [b"hello"] * 2
+    assert targets(emulator) == [OBJECT] * 2
