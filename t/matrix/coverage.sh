@@ -51,6 +51,11 @@ run_coverage() {
         --json "$OUT/coverage.json" --txt - --html-details "$OUT/index.html" \
         "$OUT/nginx/objs" "$OUT/tests" || code=1
 
+    # some tests alone leave out whatever the others run
+    say "== what no test runs"
+    python3 "$ROOT/t/matrix/uncovered.py" ${1:+--part} "$OUT/coverage.json" \
+    || code=1
+
     say "== each line: $OUT/index.html"
     tail -n 3 "$OUT/pytest.log"
     return $code
