@@ -312,6 +312,12 @@ test_limits(void)
                "\"]}", 0, 1);
     test_limit("{\"prefixes\":[\"", "\\u00e9", NGX_GCS_LIST_NAME_MAX / 2 + 1,
                "\"]}", 0, 0);
+    test_limit("{\"prefixes\":[\"", "a", NGX_GCS_LIST_NAME_MAX, "\\ud83d\"]}",
+               0, 0);
+    test_limit("{\"prefixes\":[\"", "a", NGX_GCS_LIST_NAME_MAX, "\\ud83dx\"]}",
+               0, 0);
+    test_limit("{\"prefixes\":[\"", "a", NGX_GCS_LIST_NAME_MAX,
+               "\\ud83d\\u0041\"]}", 0, 0);
     test_limit("{\"nextPageToken\":\"", "a", NGX_GCS_LIST_TOKEN_MAX, "\"}",
                0, 1);
     test_limit("{\"nextPageToken\":\"", "a", NGX_GCS_LIST_TOKEN_MAX + 1,
