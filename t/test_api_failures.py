@@ -140,6 +140,24 @@ def test_a_long_list_is_rewritten_wherever_it_is_cut(front, emulator, bucket):
                    for item in listed)
 
 
+def test_a_list_at_a_limited_rate_is_whole(front, emulator, bucket):
+    for number in range(300):
+        emulator.put_object(bucket, f"n/{number:04}", b"x",
+                            metadata={"k": "v" * 300})
+    server = front(more="limit_rate 400k;")
+    here = f"http://127.0.0.1:{server.port}/"
+    listed = server.get(f"/storage/v1/b/{bucket}/o").json()["items"]
+    assert len(listed) == 300
+    assert all(item["selfLink"].startswith(here) for item in listed)
+
+
+def test_an_answer_of_nginxs_own_is_left_alone(front, emulator, bucket):
+    server = front(more="if ($arg_x) { return 204; }")
+    answer = server.get(f"/storage/v1/b/{bucket}/o?x=1")
+    assert (answer.status, answer.body) == (204, b"")
+    assert storage(emulator) == []
+
+
 def test_a_slow_reader_of_a_list_gets_all_of_it(front, emulator, bucket):
     for number in range(1000):
         emulator.put_object(bucket, f"{number:04}", b"x",

@@ -494,6 +494,15 @@ def test_where_nothing_is_asked_of_gcs_nothing_is_listed(serve):
     assert '"gcs_autoindex" cannot be used' in server.refusal()
 
 
+def test_a_listing_is_no_slice_whatever_gcs_answers(serve, filled, emulator):
+    emulator.fault(kind="storage", status=416, count=None,
+                   headers={"Content-Range": "bytes */7"})
+    server = serve("gcs_autoindex json; slice 1m;")
+    assert server.get("/files/").status >= 400
+    assert len(emulator.requests("storage")) == 1
+    assert server.wait_log("gcs responded 416")
+
+
 # the page about it
 
 def test_the_command_of_the_guide_makes_tasks_for_label_studio(

@@ -628,7 +628,7 @@ def test_a_clock_that_aws_does_not_believe_is_told(serve, google, words):
 def serve_file(nginx, google, tmp_path):
     """nginx with a file of gcloud's, changed by a function."""
     def make(change=lambda source: None, *, impersonate=TARGET, imdsv2=True,
-             **env):
+             start=True, **env):
         file = google.external_account_file(
             google.provider, google.aws_source(imdsv2=imdsv2),
             impersonate=impersonate)
@@ -638,9 +638,15 @@ def serve_file(nginx, google, tmp_path):
             gcs_credentials aws {{ file {tmp_path}/aws.json;
                                    iam_endpoint %%EMULATOR%%; }}
             gcs_auth aws; gcs_endpoint %%EMULATOR%%;""", server=MEDIA,
-            env=env)
+            start=start, env=env)
 
     return make
+
+
+def test_a_broken_variable_is_named_beside_a_file_as_well(serve_file):
+    said = serve_file(start=False,
+                      AWS_ENDPOINT_URL_STS="http://example.com").refusal()
+    assert "AWS_ENDPOINT_URL_STS" in said and "example.com" not in said
 
 
 def test_no_region_at_all_is_told_with_the_remedy(serve_file, google):

@@ -436,6 +436,21 @@ def test_the_token_that_iam_is_asked_with_is_another(check, filled, bucket,
     assert {**states(report), "sign": "ok"} == READS
 
 
+def test_iam_is_not_asked_again_at_once_when_it_has_refused(check, filled,
+                                                            bucket):
+    filled.metadata_account(ATTACHED, grants={bucket: "objectViewer"})
+    server = check(
+        " require=sign", server="""location /m/ {
+            gcs_pass gs://test-bucket/; gcs_auth reader; gcs_mode presign; }
+        """, credentials=f"metadata_server {filled.metadata_host}; {IAM}")
+    assert server.get("/m/a.txt").status >= 500
+    asked = len(filled.requests("iam"))
+    status, report = ask(server)
+    assert (status, step(report, "sign")["status"]) == (503, "failed")
+    assert len(filled.requests("iam")) == asked
+    server.expect("refused|sign")
+
+
 def test_a_metadata_server_that_is_not_there(check, filled):
     server = check(
         credentials=f"metadata_server 127.0.0.1:{free_port()};",

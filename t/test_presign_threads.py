@@ -305,6 +305,15 @@ def test_return_comes_too_early_for_iam(serve, google):
     assert signatures(google) == []
 
 
+def test_return_comes_too_early_for_iam_also_with_an_account(serve, google):
+    server = serve(who="machine", server=variable(
+        'return 200 "<$gcs_signed_url>";'))
+    url_of(server.get("/media/other.txt"))
+    assert server.get("/page").body == b"<>"
+    server.expect("cannot sign URLs before the access phase: IAM signs")
+    assert len(signatures(google)) == 1
+
+
 def test_a_url_that_is_there_already_is_in_return_as_well(serve, google):
     """From the cache: nobody has to be asked."""
     server = serve(who="machine", server="""

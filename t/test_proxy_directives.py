@@ -584,6 +584,19 @@ def test_if_blocks_do_what_they_say(serve, emulator, key_file, a_txt):
         == {"GET", "HEAD"}
 
 
+@pytest.mark.parametrize("name, inner", [
+    ("gcs_proxy", ""), ("gcs_proxy_status", ""),
+    ("gcs_presign", "gcs_mode presign; gcs_presign_window 5m;"),
+    ("gcs_written_1", "gcs_methods GET PUT; proxy_cache c;")])
+def test_a_zone_of_another_with_a_name_of_ours_is_refused(
+        nginx, emulator, key_file, name, inner):
+    server = nginx(conf(
+        inner, f"limit_req_zone $uri zone={name}:1m rate=1r/s;"
+        "proxy_cache_path %%DIR%%/c keys_zone=c:1m;",
+        "location /status { gcs_status; }"), start=False)
+    assert f'zone "{name}"' in server.refusal()
+
+
 def test_nested_locations_have_targets_of_their_own(serve, emulator, key_file,
                                                     a_txt):
     for name in ("deep/a.txt", "x/a.txt", "m/x.jpg"):

@@ -452,6 +452,7 @@ def test_the_client_that_the_proxy_protocol_names_counts_as_well(who):
     assert ask(b"PROXY TCP4 192.0.2.1 127.0.0.1 1 2") == 403
     assert ask(b"PROXY TCP6 2001:db8::1 ::1 1 2") == 403
     assert ask(b"PROXY UNKNOWN") == 403
+    assert ask(b"PROXY TCP4 127.1 127.0.0.1 1 2") == 403
     assert ask(b"PROXY TCP4 127.0.0.1 127.0.0.1 1 2") == 200
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from harness.studio import redirect
@@ -191,6 +193,37 @@ def test_a_cache_is_refused(nginx, emulator, key_file, value):
 def test_an_unknown_variable_is_refused(
         nginx, emulator, key_file, server):
     assert 'unknown "nothing" variable' in check(nginx, server).refusal()
+
+
+@pytest.mark.parametrize("key, words", [
+    ("$", "invalid variable name"), ("${a", "closing bracket")])
+def test_a_key_of_no_variable_is_refused(nginx, emulator, key_file, key,
+                                         words):
+    server = f'gcs_takeover_cache {CACHE} "key={key}";' + GOOD
+    assert words in check(nginx, server).refusal()
+
+
+def test_an_outer_autoindex_lists_nothing_where_a_url_is_signed(
+        nginx, emulator, key_file):
+    done = check(nginx, "gcs_autoindex json;" + GOOD).test()
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_identity_may_be_told_by_a_variable(nginx, emulator, key_file):
+    named = (NAMED % "").replace("gcs_auth reader", "gcs_auth $arg_who")
+    done = check(nginx, APP % "" + named).test()
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_identity_may_be_of_another_universe(nginx, emulator, key_file,
+                                                tmp_path):
+    path = tmp_path / "other.json"
+    path.write_text(json.dumps({**json.loads(key_file.read_text()),
+                                "universe_domain": "example.goog"}))
+    named = (NAMED % "").replace("gcs_auth reader", "gcs_auth other")
+    done = check(nginx, APP % "" + named, f"""gcs_credentials other {{
+        file {path}; universe_domain example.goog; }}""").test()
+    assert done.returncode == 0, done.stderr
 
 
 def test_start_tells_which_identity_is_used(serve):
