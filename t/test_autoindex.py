@@ -6,6 +6,8 @@ import gzip
 import json
 import re
 import shutil
+import socket
+import struct
 import subprocess
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
@@ -501,6 +503,21 @@ def test_a_listing_is_no_slice_whatever_gcs_answers(serve, filled, emulator):
     assert server.get("/files/").status >= 400
     assert len(emulator.requests("storage")) == 1
     assert server.wait_log("gcs responded 416")
+
+
+def test_nothing_more_is_asked_for_a_client_that_has_gone(serve, emulator,
+                                                          bucket):
+    fill(emulator, bucket, 300)
+    emulator.configure(list_page=50)
+    emulator.fault(kind="storage", delay=0.3, count=1)
+    server = serve("gcs_autoindex json; proxy_ignore_client_abort on;")
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                          struct.pack("ii", 1, 0))       # ends by a reset
+        client.sendall(b"GET /files/ HTTP/1.0\r\nHost: x\r\n\r\n")
+        wait_until(lambda: emulator.requests("storage"))
+    server.wait_access_log("GET /files/")
+    assert len(emulator.requests("storage")) < 6
 
 
 # the page about it

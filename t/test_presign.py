@@ -143,6 +143,14 @@ def test_ranges_and_conditions_need_no_signature(serve):
     assert (part.status_code, part.content) == (206, b"234")
 
 
+def test_a_window_is_shorter_also_where_nobody_is_named(nginx):
+    said = nginx(server="""location / {
+        gcs_object gs://my-bucket/a;
+        gcs_presign_ttl 30m; gcs_presign_window 1h; }""",
+                 start=False).refusal()
+    assert '"gcs_presign_window" must be shorter' in said
+
+
 def test_a_window_gives_everyone_the_same_url(serve):
     server = serve("gcs_presign_ttl 1h; gcs_presign_window 30m;")
     before = time.time() // 1800
