@@ -542,6 +542,15 @@ def test_it_comes_before_access_and_past_every_list_of_methods(front):
         assert preflight(server, asked(), f"/{name}/a.txt") == allowed(), name
 
 
+def test_whom_a_subrequest_asks_has_no_say_in_it(front):
+    server = front(location("gcs_cors *; auth_request /asked;", more="""
+        location /asked { gcs_cors https://other.example; root %%DIR%%; }"""))
+    (server.dir / "asked").write_text("yes")
+    answer = server.get("/a.txt", {"Origin": ONE})
+    assert (answer.status, answer.get("Access-Control-Allow-Origin")) \
+        == (200, "*")
+
+
 def test_it_does_not_open_what_is_not_gcs(front):
     server = front(location("", more="""
         location /other/ { deny all; root /nothing; }
