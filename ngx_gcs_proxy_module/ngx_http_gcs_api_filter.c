@@ -483,6 +483,7 @@ ngx_http_gcs_api_pieces(ngx_http_request_t *r, ngx_http_gcs_api_t *api,
     }
 
     piece->flush = buf->flush;
+    piece->recycled = buf->recycled;
     piece->last_buf = buf->last_buf;
     piece->last_in_chain = buf->last_in_chain;
     piece->shadow = buf;

@@ -129,8 +129,10 @@ def test_a_long_list_is_rewritten_wherever_it_is_cut(front, emulator, bucket):
                             b"x")
     for first, size in (("1k", 16), ("1k", 1024), ("1111", 1111),
                         ("4k", 4096), ("64k", 65536)):
-        server = front(more=f"proxy_buffer_size {first}; proxy_buffers 200 "
-                            f"{size}; proxy_busy_buffers_size "
+        # without a rate an answer goes past these buffers
+        server = front(more=f"limit_rate 100m; proxy_buffer_size {first}; "
+                            f"proxy_buffers 200 {size}; "
+                            "proxy_busy_buffers_size "
                             f"{max(size * 2, 1024)};")
         here = f"http://127.0.0.1:{server.port}/"
         listed = server.get(f"/storage/v1/b/{bucket}/o").json()["items"]
