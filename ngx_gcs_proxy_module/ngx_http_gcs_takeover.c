@@ -315,14 +315,27 @@ ngx_http_gcs_takeover_ask(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx)
 static ngx_int_t
 ngx_http_gcs_takeover_process_header(ngx_http_request_t *r)
 {
+    ngx_log_t                *log;
     ngx_int_t                 rc;
+    ngx_uint_t                level;
     ngx_http_gcs_ctx_t       *ctx;
     ngx_http_gcs_takeover_t  *t;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_gcs_proxy_module);
     t = ctx->takeover;
 
+    /*
+     * nginx 1.23 and later warn of a header that is there twice, and print it:
+     * here it may be a signed URL.
+     */
+
+    log = r->connection->log;
+    level = log->log_level;
+    log->log_level = ngx_min(level, NGX_LOG_ERR);
+
     rc = ngx_http_gcs_stock(r, &t->process_header, t->process_header);
+
+    log->log_level = level;
 
     if (rc != NGX_OK) {
         return rc;
