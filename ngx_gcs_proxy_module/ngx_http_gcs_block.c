@@ -20,6 +20,7 @@ static char *ngx_http_gcs_hmac_key(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_gcs_impersonate(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static ngx_uint_t ngx_http_gcs_scope_token(ngx_str_t *value);
 static char *ngx_http_gcs_scope(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_gcs_url(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
@@ -370,6 +371,25 @@ ngx_http_gcs_impersonate(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
+/* RFC 6749, 3.3; it is told by JSON, too, which has no other bytes */
+
+static ngx_uint_t
+ngx_http_gcs_scope_token(ngx_str_t *value)
+{
+    u_char  *p, *last;
+
+    last = value->data + value->len;
+
+    for (p = value->data; p < last; p++) {
+        if (*p <= ' ' || *p == '"' || *p == '\\' || *p >= 0x7f) {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
 /* "scope URL ...": joined by single spaces, as the grant sends them */
 
 static char *
@@ -395,7 +415,7 @@ ngx_http_gcs_scope(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         if (value[i].len < sizeof("https://") - 1
             || ngx_strncmp(value[i].data, "https://", sizeof("https://") - 1)
                != 0
-            || ngx_strlchr(value[i].data, value[i].data + value[i].len, ' '))
+            || !ngx_http_gcs_scope_token(&value[i]))
         {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "invalid scope \"%V\"; a scope is a URL such "

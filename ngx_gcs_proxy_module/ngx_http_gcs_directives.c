@@ -9,6 +9,8 @@
 
 static char *ngx_http_gcs_invalid_url(ngx_conf_t *cf, ngx_command_t *cmd,
     char *err, char *form);
+static void ngx_http_gcs_note_place(ngx_conf_t *cf,
+    ngx_http_gcs_loc_conf_t *glcf);
 static ngx_int_t ngx_http_gcs_folder(ngx_conf_t *cf, ngx_str_t *name);
 
 
@@ -83,7 +85,9 @@ ngx_http_gcs_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 char *
 ngx_http_gcs_object(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
-    char                      *p, *rv, *err;
+    ngx_http_gcs_loc_conf_t *glcf = conf;
+
+    char                      *rv, *err;
     ngx_gcs_object_t           object;
     ngx_http_complex_value_t  *cv;
 
@@ -92,8 +96,9 @@ ngx_http_gcs_object(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return rv;
     }
 
-    p = conf;
-    cv = *(ngx_http_complex_value_t **) (p + cmd->offset);
+    ngx_http_gcs_note_place(cf, glcf);
+
+    cv = glcf->object;
 
     if (cv->lengths) {
         return NGX_CONF_OK;
@@ -140,12 +145,21 @@ ngx_http_gcs_auth(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_gcs_loc_conf_t *glcf = conf;
 
+    ngx_http_gcs_note_place(cf, glcf);
+
+    return ngx_http_set_complex_value_slot(cf, cmd, conf);
+}
+
+
+/* where it stands, for what is found out when all has been read */
+
+static void
+ngx_http_gcs_note_place(ngx_conf_t *cf, ngx_http_gcs_loc_conf_t *glcf)
+{
     if (glcf->file == NULL) {
         glcf->file = &cf->conf_file->file.name;
         glcf->line = cf->conf_file->line;
     }
-
-    return ngx_http_set_complex_value_slot(cf, cmd, conf);
 }
 
 

@@ -21,7 +21,7 @@ static ngx_int_t ngx_http_gcs_presign_redirect(ngx_http_request_t *r,
 static ngx_int_t ngx_http_gcs_presign_json(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx, ngx_str_t *method);
 static json_t *ngx_http_gcs_presign_object(ngx_http_request_t *r,
-    ngx_http_gcs_ctx_t *ctx, ngx_str_t *method);
+    ngx_http_gcs_ctx_t *ctx, ngx_str_t *method, ngx_int_t *rc);
 static ngx_int_t ngx_http_gcs_presign_cache_control(ngx_http_request_t *r,
     ngx_http_gcs_ctx_t *ctx, ngx_str_t *method);
 
@@ -223,18 +223,21 @@ ngx_http_gcs_presign_json(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
 {
     char                      *text;
     json_t                    *json;
+    ngx_int_t                  rc;
     ngx_str_t                  body;
     ngx_http_complex_value_t   cv;
 
     static ngx_str_t  type = ngx_string("application/json");
 
-    json = ngx_http_gcs_presign_object(r, ctx, method);
+    rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
+
+    json = ngx_http_gcs_presign_object(r, ctx, method, &rc);
     text = json ? json_dumps(json, JSON_COMPACT) : NULL;
 
     json_decref(json);
 
     if (text == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        return rc;
     }
 
     body.len = ngx_strlen(text);
@@ -257,13 +260,16 @@ ngx_http_gcs_presign_json(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
 }
 
 
-/* headers: what the one who uses the URL must send */
+/*
+ * headers: what the one who uses the URL must send.  NULL, and rc, if there is
+ * one that JSON cannot tell.
+ */
 
 static json_t *
 ngx_http_gcs_presign_object(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
-    ngx_str_t *method)
+    ngx_str_t *method, ngx_int_t *rc)
 {
-    json_t                   *headers;
+    json_t                   *headers, *value;
     ngx_uint_t                i;
     ngx_array_t              *pairs;
     ngx_keyval_t             *pair;
@@ -285,11 +291,17 @@ ngx_http_gcs_presign_object(ngx_http_request_t *r, ngx_http_gcs_ctx_t *ctx,
 
         for (i = 0; i < pairs->nelts; i++) {
 
+            value = json_stringn((char *) pair[i].value.data,
+                                 pair[i].value.len);
+            if (value == NULL) {
+                *rc = ngx_http_gcs_refuse(r, ctx, NGX_HTTP_BAD_REQUEST,
+                          "invalid_header", "the value of a header to send "
+                          "is not valid UTF-8");
+            }
+
             /* a name is an argument of a directive: it ends with '\0' */
 
-            if (json_object_set_new(headers, (char *) pair[i].key.data,
-                                    json_stringn((char *) pair[i].value.data,
-                                                 pair[i].value.len))
+            if (json_object_set_new(headers, (char *) pair[i].key.data, value)
                 != 0)
             {
                 json_decref(headers);

@@ -149,6 +149,7 @@ def test_a_window_is_shorter_also_where_nobody_is_named(nginx):
         gcs_presign_ttl 30m; gcs_presign_window 1h; }""",
                  start=False).refusal()
     assert '"gcs_presign_window" must be shorter' in said
+    assert re.search(r"nginx\.conf:\d+$", said, re.MULTILINE)
 
 
 def test_a_window_gives_everyone_the_same_url(serve):
@@ -204,6 +205,16 @@ def test_an_answer_as_json_says_how_to_use_the_url(serve, emulator, bucket):
     assert emulator.requests("storage")[-1]["credential"] == "signed URL"
     unsigned = requests.put(said["url"], data=b"a,b")
     assert b"SignatureDoesNotMatch" in unsigned.content
+
+
+def test_a_header_that_json_cannot_tell_is_refused(serve):
+    server = serve("""gcs_presign_answer json;
+        gcs_presign_header x-goog-meta-who $http_x_who;""")
+    assert server.get("/media/a.txt", {"X-Who": "me"}).status == 200
+    refused = server.raw(b"GET /media/a.txt HTTP/1.0\r\nHost: x\r\n"
+                         b"X-Who: \xff\r\n\r\n")
+    assert refused.status == 400
+    assert server.wait_log("is not valid UTF-8")
 
 
 def test_query_parameters_are_signed_and_heeded(serve):
