@@ -172,7 +172,19 @@ ngx_http_gcs_list_pump(ngx_http_request_t *r, ngx_http_gcs_list_t *list)
         }
 
         if (list->in == NULL) {
-            r->buffered &= ~NGX_HTTP_GCS_LIST_BUFFERED;
+
+            /*
+             * A filter that writes buffers of its own lets go of ours when it
+             * is called for the same request again: not for another page.
+             */
+
+            if (list->busy) {
+                r->buffered |= NGX_HTTP_GCS_LIST_BUFFERED;
+
+            } else {
+                r->buffered &= ~NGX_HTTP_GCS_LIST_BUFFERED;
+            }
+
             return rc;
         }
 

@@ -200,6 +200,32 @@ def test_others_may_put_their_own_around_it(serve, emulator, expected):
     assert names(body[6:-5]) == expected
 
 
+def test_a_filter_that_rewrites_pages_holds_none_back_from_a_slow_client(
+        serve, emulator, bucket):
+    """It keeps each page's last buffers until it is called for that page."""
+    expected = [f"base/{n:04d}" + "x" * 900 for n in range(750)]
+    for name in expected:
+        emulator.put_object(bucket, name, b"x")
+    emulator.configure(list_page=250)
+    server = serve("""
+        sub_filter_types application/json; sub_filter_once off;
+        sub_filter '"name"' '"nom"';
+    """, listen=" sndbuf=32k")
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
+        client.settimeout(5)
+        client.connect(("127.0.0.1", server.port))
+        client.sendall(b"GET /files/ HTTP/1.0\r\nHost: a\r\n\r\n")
+        time.sleep(0.3)
+        got = b""
+        while more := client.recv(65536):
+            got += more
+    entries = json.loads(got.partition(b"\r\n\r\n")[2])
+    if "name" in entries[0]:
+        pytest.skip("nginx is built without its sub module")
+    assert [entry["nom"] for entry in entries] == expected
+
+
 # limits
 
 @pytest.mark.parametrize("accept", ["application/json", "application/jsonl"])
