@@ -488,10 +488,11 @@ def bodies(connections: list[Connection]) -> list[tuple[int, bytes]]:
 
 
 def hold(emulator, status: int) -> bytes:
-    """The answer that holds a request for a second or so."""
-    emulator.fault(kind="token", delay=1, skip=1)
+    """The answer that holds a request for two seconds: all of them begin
+    within that, also on a busy machine."""
+    emulator.fault(kind="token", delay=2, skip=1)
     return DENIED if status == 401 \
-        else BUSY.replace(b"\r\n", b"\r\nRetry-After: 1\r\n", 1)
+        else BUSY.replace(b"\r\n", b"\r\nRetry-After: 2\r\n", 1)
 
 
 def active(server: Nginx) -> int:
